@@ -1,0 +1,83 @@
+"""Actions that ask for a reason on a page of their own, report what was done and skipped, and are audited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from execution import words
+from execution.exceptions import CeleriacError
+
+MOST = 500
+NAMED_MOST = 20
+
+Verb = Callable[..., Any]
+
+
+class ReasonForm(forms.Form):
+    """Why an operator does it."""
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 80, "autofocus": True}),
+        help_text="It is kept in the log and in the admin's history.",
+    )
+
+
+def action(
+    name: str, verb: Verb, *, done: str, permission: str, noun: str = "run", is_grave: bool = False
+) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
+    """Return an admin action that asks for a reason and calls `verb(object, by=..., reason=...)` for each object."""
+
+    @admin.action(description=f"{name.capitalize()} the selected {noun}s", permissions=[permission])
+    def asked(page: Any, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        chosen = list(rows.order_by("pk")[: MOST + 1])
+        if len(chosen) > MOST:
+            page.message_user(request, f"At most {MOST} at once: nothing was done. Narrow the list.", messages.ERROR)
+            return None
+        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        if form.is_valid():
+            _do(page, request, chosen, verb, done=done, reason=form.cleaned_data["reason"], noun=noun)
+            return None
+        context = {
+            **page.admin_site.each_context(request),
+            "title": f"{name.capitalize()} {words.counted(len(chosen), noun)}",
+            "form": form,
+            "chosen": chosen[:NAMED_MOST],
+            "more": max(0, len(chosen) - NAMED_MOST),
+            "selected": [row.pk for row in chosen],
+            "action": request.POST.get("action"),
+            "verb": name,
+            "is_grave": is_grave,
+            "opts": page.opts,
+            "media": page.media,
+        }
+        return TemplateResponse(request, "admin/execution/reason.html", context)
+
+    asked.__name__ = name
+    return asked
+
+
+def _do(page: Any, request: HttpRequest, chosen: list[Any], verb: Verb, *, done: str, reason: str, noun: str) -> None:
+    """Do it to each, and say what was done and what was skipped, and why."""
+    skipped = []
+    for row in chosen:
+        try:
+            verb(row, by=request.user.get_username(), reason=reason)
+        except CeleriacError as error:
+            skipped.append(str(error))
+        else:
+            page.log_change(request, row, f"{done.capitalize()}: {reason}")
+    count = len(chosen) - len(skipped)
+    if count:
+        page.message_user(request, f"{words.counted(count, noun)} {done}.", messages.SUCCESS)
+    if skipped:
+        said = "; ".join(skipped[:5]) + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else "")
+        page.message_user(request, f"{words.counted(len(skipped), noun)} skipped: {said}", messages.WARNING)

@@ -1,0 +1,93 @@
+"""The app's settings: typed, with defaults, read from `settings.CELERIAC` when they are first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `CELERIAC = {...}` may hold."""
+
+    lease_seconds: int = 30
+    """How long a silent worker keeps a step."""
+    heartbeat_seconds: float = 10.0
+    """How often a keeper extends the leases of what is performed; at most a third of a lease."""
+    tick_seconds: float = 1.0
+    """How often upkeep sweeps, wakes and feeds."""
+    window: int = 500
+    """Messages outstanding per queue, at most; in practice four for each living slot."""
+    inline_count: int = 100
+    """Steps that one message may lead to, one after the other in the same process."""
+    inline_seconds: float = 1.0
+    """How long one message may lead to further steps."""
+    compress_from_bytes: int = 2048
+    blob_from_bytes: int = 65536
+    max_value_bytes: int = 16 * 1024 * 1024
+    database_patience_seconds: float = 300.0
+    """How long a worker's write waits for a database that is away."""
+    lock_timeout_seconds: float = 30.0
+    cancel_grace_seconds: float = 30.0
+    """How long a cancelled skill may go on before its process is killed."""
+    autoscale_up: float = 5.0
+    autoscale_down: float = 2.0
+    retries: int = 3
+    retry_base_seconds: float = 1.0
+    retry_cap_seconds: float = 300.0
+    breaker_threshold: int = 5
+    breaker_cooldown_seconds: int = 30
+    checkpoint_days: float = 7.0
+    timer_days: float = 7.0
+    event_days: float = 90.0
+    key_hours: float = 24.0
+    """How long an idempotency key holds after its run has ended."""
+    currency: str = "USD"
+    callback_base_url: str = ""
+    """Where the outside reaches this project, for the addresses that `ctx.callback` hands out."""
+    app: str = ""
+    """The Celery app as `module:attribute`, for keepers; found by itself in the usual layout."""
+    redis_prefix: str = "celeriac:"
+    session_locks: bool = True
+    """False behind a connection pooler in transaction mode: leases alone decide."""
+    prepare_statements: bool = True
+    """False behind a connection pooler that cannot keep prepared statements."""
+    metrics_token: str = ""
+    """When set, /metrics wants it as a bearer token."""
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """Return the settings in force."""
+    from django.conf import settings
+
+    return read(getattr(settings, "CELERIAC", {}))
+
+
+def read(given: dict[str, Any]) -> Settings:
+    """Check a dictionary of settings; an unknown name is answered with the nearest known one."""
+    known = {field.name: field for field in fields(Settings)}
+    for name, value in given.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ImproperlyConfigured(f"CELERIAC has no setting {name!r}{hint}")
+        wanted = type(known[name].default)
+        if not isinstance(value, (int, float) if wanted is float else wanted) or (
+            wanted is not bool and isinstance(value, bool)
+        ):
+            raise ImproperlyConfigured(f"CELERIAC[{name!r}] must be {wanted.__name__}, not {value!r}")
+    return Settings(**given)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CELERIAC":
+        current.cache_clear()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,27 @@
+"""The doctor: which servers are used, their versions and settings, what is wrong and how to mend it.
+
+It starts nothing and changes nothing. Whatever is down, it says so in a sentence and looks at the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from execution.doctor import broker, database, settings, work
+from execution.doctor.findings import ERROR, OK, WARNING, Finding, made
+
+__all__ = ["ERROR", "OK", "WARNING", "Finding", "examine"]
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, in the order in which it would be mended: settings, servers, schema, Celery, work."""
+    yield from made(settings.LOOKS)
+    answers = False
+    for finding in made(database.REACHING):
+        answers = answers or (finding.id == "database.reachable" and finding.level == OK)
+        yield finding
+    if answers:
+        yield from made(database.LOOKS)
+    yield from made(broker.LOOKS)
+    if answers:
+        yield from made(work.LOOKS)

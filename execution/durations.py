@@ -1,0 +1,28 @@
+"""Durations as people write them: `90`, `"90s"`, `"6h"`, `"1d 12h"`, or a timedelta."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+from execution.exceptions import OptionInvalid
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+
+Duration = timedelta | float | int | str
+
+
+def seconds(value: Duration, *, name: str = "a duration") -> float:
+    """Return a duration in seconds."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str):
+        text = value.strip().lower()
+        parts = _PART.findall(text)
+        if parts and not _PART.sub("", text).strip():
+            return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    raise OptionInvalid(f"{name} is {value!r}; write seconds, a timedelta, or text such as '90s', '6h' or '1d 12h'")

@@ -1,0 +1,461 @@
+"""The guarded writes: one Python verb per SQL function, on a connection of the worker's own.
+
+Each verb is one autocommit statement, never part of what the skill does with Django's connection. Each may be
+repeated, because the answer to a COMMIT can be lost: when the database goes away a verb waits for it, connects again
+and asks again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import psycopg
+import structlog
+from django.db import connections
+from psycopg.rows import TupleRow, namedtuple_row
+from psycopg.types.json import Jsonb, JsonbLoader
+
+from execution import conf, values
+from execution.exceptions import LedgerAway
+
+log = structlog.get_logger(__name__)
+_local = threading.local()
+
+Connection = psycopg.Connection[TupleRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One checkpoint on its way into the ledger."""
+
+    token: str
+    kind: str
+    position: int
+    packed: values.Packed | None = None
+    name: str | None = None
+    is_scoped: bool = False
+    cost: Decimal | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a worker holds while it performs a step."""
+
+    step_id: uuid.UUID
+    attempt_id: uuid.UUID
+    run_id: uuid.UUID
+    agent_id: uuid.UUID
+    agent_name: str
+    skill: str
+    step_name: str
+    version: str
+    epoch: int
+    is_resumed: bool
+    correlation_id: str
+    root_run_id: uuid.UUID | None
+    parent_step_id: uuid.UUID | None
+    is_limited: bool
+    reserved_cost: Decimal
+    reserved_tokens: int
+    lease_seconds: int
+    retry_count: int
+    use_fallback: bool
+    options: dict[str, Any]
+    canvas: dict[str, Any] | None
+    input: bytes | None
+    is_input_left_out: bool
+    queue: str
+    priority: int
+    claimed_at: datetime
+    deadline_at: datetime | None
+    first_started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a step could not be claimed: refused, later, nothing or unknown, with a reason."""
+
+    verdict: str
+    reason: str = ""
+
+
+def address(application: str = "celeriac") -> dict[str, Any]:
+    """Return the words with which psycopg connects to the ledger."""
+    parameters = connections["default"].get_connection_params()
+    for unwanted in ("context", "cursor_factory", "server_side_binding", "prepare_threshold", "isolation_level"):
+        parameters.pop(unwanted, None)
+    return parameters | {"application_name": application, "connect_timeout": 5, "tcp_user_timeout": 15000}
+
+
+def connect(application: str = "celeriac", *, patience_seconds: float | None = None) -> Connection:
+    """Open a connection to the ledger, waiting for a database that is away."""
+    settings = conf.current()
+    patience = settings.database_patience_seconds if patience_seconds is None else patience_seconds
+    parameters = address(application)
+    deadline = time.monotonic() + patience
+    pause = 0.05
+    while True:
+        try:
+            connection: Connection = psycopg.connect(**parameters, autocommit=True)
+        except psycopg.OperationalError as error:
+            if time.monotonic() + pause > deadline:
+                raise LedgerAway(f"the database has been away for {patience:.0f} s: {error}") from error
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+        else:
+            return _prepared(connection)
+
+
+def _prepared(connection: Connection) -> Connection:
+    settings = conf.current()
+    connection.prepare_threshold = 1 if settings.prepare_statements else None
+    milliseconds = int(settings.lock_timeout_seconds * 1000)
+    connection.execute(
+        f"SET lock_timeout = {milliseconds}; SET client_connection_check_interval = 1000; "
+        "SET idle_in_transaction_session_timeout = 30000; "
+        # The functions look rows up by their keys: planning anew for each value costs more than it can win.
+        "SET plan_cache_mode = force_generic_plan"
+    )
+    return connection
+
+
+def hold(connection: Connection) -> None:
+    """Make a connection that is open already this thread's own."""
+    _local.held = (os.getpid(), _prepared(connection))
+
+
+def connection() -> Connection:
+    """Return this thread's connection; a forked child never uses its parent's."""
+    held: tuple[int, Connection] | None = getattr(_local, "held", None)
+    if held is None or held[0] != os.getpid() or held[1].closed:
+        held = (os.getpid(), connect())
+        _local.held = held
+    return held[1]
+
+
+def close() -> None:
+    """Close this thread's connection."""
+    held: tuple[int, Connection] | None = getattr(_local, "held", None)
+    if held is not None and held[0] == os.getpid():
+        held[1].close()
+    _local.held = None
+
+
+def ask(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+    """Run one statement and return its rows; a lost connection is replaced and the statement asked again."""
+    deadline = time.monotonic() + conf.current().database_patience_seconds
+    while True:
+        try:
+            with connection().cursor(binary=True, row_factory=namedtuple_row) as cursor:
+                cursor.execute(sql, parameters)
+                return cursor.fetchall() if cursor.description else []
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not _is_away(error) or time.monotonic() > deadline:
+                raise
+            log.warning("ledger.away", error=str(error).strip())
+            close()
+
+
+def ask_in_transaction(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+    """Run one statement on Django's connection, inside whatever transaction the caller has open."""
+    django = connections["default"]
+    django.ensure_connection()
+    with django.wrap_database_errors, psycopg.Cursor(django.connection, row_factory=namedtuple_row) as cursor:
+        cursor.adapters.register_loader("jsonb", JsonbLoader)  # Django's own leaves JSON as text
+        cursor.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _is_away(error: psycopg.Error) -> bool:
+    """Tell whether asking again on a new connection can help."""
+    state = error.sqlstate or ""
+    return getattr(_local, "held", None) is None or connection_is_broken() or state[:2] == "08" or state[:3] == "57P"
+
+
+def connection_is_broken() -> bool:
+    """Tell whether this thread's connection can no longer be used."""
+    held: tuple[int, Connection] | None = getattr(_local, "held", None)
+    return held is None or held[1].closed or held[1].broken
+
+
+def blob(digest: bytes) -> bytes:
+    """Return a blob's data."""
+    rows = ask("SELECT data FROM execution_blob WHERE hash = %b", [digest])
+    if not rows:
+        raise LookupError(f"the blob {digest.hex()} is missing from the ledger")
+    return bytes(rows[0].data)
+
+
+def unpack(data: bytes | memoryview | None) -> Any:
+    """Return a stored value."""
+    return values.unpack(data, blob)
+
+
+def keep_blobs(packed: Sequence[values.Packed | None]) -> None:
+    """Store the blobs of large values, once by content; before the row that refers to them."""
+    for value in packed:
+        if value is not None and value.blob is not None:
+            ask(
+                "INSERT INTO execution_blob (hash, data, size, created_at) VALUES (%b, %b, %s, clock_timestamp()) "
+                "ON CONFLICT (hash) DO UPDATE SET created_at = excluded.created_at",
+                [value.blob[0], value.blob[1], value.size],
+            )
+
+
+def claim(
+    step_id: uuid.UUID, attempt_id: uuid.UUID, *, worker_id: uuid.UUID, pid: int, alone: bool = True
+) -> Claim | Refusal:
+    """Claim a step for one attempt, or learn why not."""
+    row = ask("SELECT * FROM execution_claim_v1(%s, %s, %s, %s, %s)", [step_id, attempt_id, worker_id, pid, alone])[0]
+    return _claimed(row, attempt_id)
+
+
+def _claimed(row: Any, attempt_id: uuid.UUID) -> Claim | Refusal:
+    if row.verdict != "claimed":
+        return Refusal(verdict=row.verdict, reason=row.reason or "")
+    held = row._asdict()
+    del held["verdict"], held["reason"]
+    return Claim(attempt_id=attempt_id, **held)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a worker would go on with, in the same process, when a step has ended."""
+
+    queue: str
+    skills: list[str]
+    agent_id: uuid.UUID
+    attempt_id: uuid.UUID
+    worker_id: uuid.UUID
+    pid: int
+
+
+def claim_next(wish: Wish) -> Claim | None:
+    """Claim the step that is next in turn and that no message was sent for, if there is one."""
+    rows = ask(
+        "SELECT * FROM execution_claim_next_v1(%s, %s, %s, %s, %s, %s)",
+        [wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid],
+    )
+    claimed = _claimed(rows[0], wish.attempt_id) if rows else None
+    return claimed if isinstance(claimed, Claim) else None
+
+
+def load_input(step_id: uuid.UUID) -> Any:
+    """Return a step's input: its own, or its run's."""
+    rows = ask(
+        "SELECT coalesce(s.input, r.input) AS input FROM execution_step s JOIN execution_run r ON r.id = s.run_id "
+        "WHERE s.id = %s",
+        [step_id],
+    )
+    return unpack(rows[0].input) if rows else None
+
+
+def record(step_id: uuid.UUID, epoch: int, records: Sequence[Record]) -> Any:
+    """Save checkpoints and charge spends; answers verdict, control and conflict."""
+    keep_blobs([item.packed for item in records])
+    charges = any(item.cost is not None or item.tokens is not None for item in records)
+    return ask(
+        "SELECT * FROM execution_record_v1(%s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)",
+        [step_id, epoch, *_columns(records), *(_charges(records) if charges else (None, None))],
+    )[0]
+
+
+def _columns(records: Sequence[Record]) -> tuple[list[Any], ...]:
+    return (
+        [item.token for item in records],
+        [item.kind for item in records],
+        [item.position for item in records],
+        [item.name for item in records],
+        [item.is_scoped for item in records],
+        [item.packed.data if item.packed else None for item in records],
+        [item.packed.size if item.packed else 0 for item in records],
+    )
+
+
+def _charges(records: Sequence[Record]) -> tuple[list[Any], list[Any]]:
+    return [item.cost for item in records], [item.tokens for item in records]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """What became of an ending that was written, or refused."""
+
+    verdict: str
+    state: str
+    ready: list[uuid.UUID]
+    errands: list[uuid.UUID]
+    following: Claim | None = None
+
+
+_FINISH: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)"
+# Volatile functions in a join are called for every row of its left side: what must not be claimed has no queue.
+_FOLLOW: LiteralString = (
+    "execution_claim_next_v1(CASE f.verdict WHEN 'done' THEN %s END, %s, %s, %s, %s, %s, true, f.ready)"
+)
+
+
+def finish(
+    claim: Claim,
+    ending: str,
+    *,
+    output: values.Packed | None = None,
+    details: dict[str, Any] | None = None,
+    records: Sequence[Record] = (),
+    wish: Wish | None = None,
+) -> Finish:
+    """Write the ending of an attempt; with a wish, claim the step to go on with in the same transaction."""
+    keep_blobs([output, *(item.packed for item in records)])
+    charges = any(item.cost is not None or item.tokens is not None for item in records)
+    parameters = [
+        claim.step_id,
+        claim.epoch,
+        claim.attempt_id,
+        ending,
+        output.data if output else None,
+        Jsonb(_with_breaker(claim, details or {}), dumps=_dumped),
+        *_columns(records),
+        *(_charges(records) if charges else (None, None)),
+    ]
+    while (written := _finish(parameters, wish)).verdict == "again":
+        log.debug("ledger.finish_again", step=str(claim.step_id))
+    return written
+
+
+def _dumped(details: Any) -> bytes:
+    """Write an ending's details as JSON, with whatever an error's arguments are: an ending must not fail over them."""
+    return values.encode(details, place="the details of an ending")
+
+
+def _with_breaker(claim: Claim, details: dict[str, Any]) -> dict[str, Any]:
+    """Add how many failures open the breaker, and for how long, where one is counted."""
+    if details.get("breaker") != "failed":
+        return details
+    settings = conf.current()
+    return {
+        "breaker_threshold": claim.options.get("breaker_threshold") or settings.breaker_threshold,
+        "breaker_cooldown": int(claim.options.get("breaker_cooldown") or settings.breaker_cooldown_seconds),
+        **details,
+    }
+
+
+def _finish(parameters: list[Any], wish: Wish | None) -> Finish:
+    if wish is None:
+        row = ask(f"SELECT * FROM {_FINISH}", parameters)[0]  # noqa: S608 - literal parts
+        return Finish(verdict=row.verdict, state=row.state or "", ready=row.ready or [], errands=row.errands or [])
+    row = ask(
+        f"SELECT f.verdict AS f_verdict, f.state AS f_state, f.ready AS f_ready, f.errands AS f_errands, n.* "  # noqa: S608
+        f"FROM {_FINISH} f LEFT JOIN LATERAL {_FOLLOW} n ON true",
+        [*parameters, wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid],
+    )[0]
+    return Finish(
+        verdict=row.f_verdict,
+        state=row.f_state or "",
+        ready=row.f_ready or [],
+        errands=row.f_errands or [],
+        following=_following(row, wish.attempt_id),
+    )
+
+
+def _following(row: Any, attempt_id: uuid.UUID) -> Claim | None:
+    if row.verdict != "claimed":
+        return None
+    held = row._asdict()
+    for name in ("verdict", "reason", "f_verdict", "f_state", "f_ready", "f_errands"):
+        del held[name]
+    return Claim(attempt_id=attempt_id, **held)
+
+
+def reserve(step_id: uuid.UUID, epoch: int, *, cost: Decimal, tokens: int) -> str:
+    """Make sure that so much more may be spent: reserved, refused or stale."""
+    return str(ask("SELECT execution_reserve_v1(%s, %s, %s, %s) AS v", [step_id, epoch, cost, tokens])[0].v)
+
+
+def overdraw(step_id: uuid.UUID, attempt_id: uuid.UUID, token: str, *, cost: Decimal, tokens: int) -> bool:
+    """Record what a fenced worker had spent."""
+    sql: LiteralString = "SELECT execution_overdraw_v1(%s, %s, %s, %s, %s) AS v"
+    return bool(ask(sql, [step_id, attempt_id, token, cost, tokens])[0].v)
+
+
+def take_signal(step_id: uuid.UUID, epoch: int, name: str, token: str, position: int) -> Any:
+    """Take the oldest signal of a name, recorded under its wait's token."""
+    return ask("SELECT * FROM execution_take_signal_v1(%s, %s, %s, %s, %s)", [step_id, epoch, name, token, position])[0]
+
+
+def call(
+    step_id: uuid.UUID,
+    epoch: int,
+    token: str,
+    position: int,
+    template: dict[str, Any],
+    child: uuid.UUID,
+    data: values.Packed,
+) -> Any:
+    """Open a child run for a step that is being performed, once per token."""
+    keep_blobs([data])
+    return ask(
+        "SELECT * FROM execution_call_v1(%s, %s, %s, %s, %s, %s, %b)",
+        [step_id, epoch, token, position, Jsonb(template), child, data.data],
+    )[0]
+
+
+def intend(
+    step_id: uuid.UUID, epoch: int, effect_id: uuid.UUID, *, token: str, key: str, policy: str, intent: values.Packed
+) -> Any:
+    """Store the intent of an effect before it is performed."""
+    keep_blobs([intent])
+    return ask(
+        "SELECT * FROM execution_intend_v1(%s, %s, %s, %s, %s, %s, %b)",
+        [step_id, epoch, effect_id, token, key, policy, intent.data],
+    )[0]
+
+
+def receipt(step_id: uuid.UUID, epoch: int, effect_id: uuid.UUID, *, state: str, receipt: values.Packed | None) -> Any:
+    """Store the ending of an effect."""
+    keep_blobs([receipt])
+    return ask(
+        "SELECT * FROM execution_receipt_v1(%s, %s, %s, %s, %b)",
+        [step_id, epoch, effect_id, state, receipt.data if receipt else None],
+    )[0]
+
+
+def unring(step_id: uuid.UUID) -> bool:
+    """Forget a message that its worker could not answer; returns whether the ledger knows the step."""
+    rows = ask(
+        "WITH unrung AS (UPDATE execution_step SET rung_at = NULL WHERE id = %s AND state = 'ready') "
+        "SELECT 1 FROM execution_step WHERE id = %s",
+        [step_id, step_id],
+    )
+    return bool(rows)
+
+
+def give_back(step_id: uuid.UUID, epoch: int, *, ending: str, reason: str, doom: dict[str, str] | None = None) -> str:
+    """Give back a step whose performer is gone; a doomed one is failed with that error by who claims it next."""
+    parameters = [step_id, epoch, ending, reason, Jsonb(doom) if doom else None]
+    return str(ask("SELECT execution_give_back_v1(%s, %s, %s, %s, %s) AS v", parameters)[0].v)
+
+
+def turn(step_id: uuid.UUID, last_agent: uuid.UUID, skills: list[str]) -> uuid.UUID | None:
+    """Return the step that goes before the one that a message names, if there is one."""
+    found: uuid.UUID | None = ask("SELECT execution_turn_v1(%s, %s, %s) AS v", [step_id, last_agent, skills])[0].v
+    return found
+
+
+def once_connected(action: Callable[[], Any]) -> Any:
+    """Run an action that uses this thread's connection, then close it: for processes that will fork."""
+    try:
+        return action()
+    finally:
+        close()

@@ -1,0 +1,134 @@
+"""Logs: one line an event, with run, step and attempt bound, and no secrets.
+
+`configuration()` is a value for Django's LOGGING: JSON lines where nobody looks on, key and value on a terminal. It
+serves structlog and the standard library alike, in the web, in commands, in Celery's workers, their pool processes and
+their keepers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from celery import signals
+
+MASK = "[hidden]"
+FORMATS = ("auto", "json", "console")
+
+# `tokens`, the count that a model has used, is no secret; `token` is.
+_SECRET = re.compile(
+    r"(^|[_\-.])(password|passwd|passphrase|secret|token|authorization|api[_-]?key|credentials?|cookie|private[_-]?key)$",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+_IN_HEADER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=\-]{8,}", re.IGNORECASE)
+_DEEPEST = 6
+
+EventDict = MutableMapping[str, Any]
+
+
+def configuration(*, level: str = "INFO", form: str = "auto") -> dict[str, Any]:
+    """Return a LOGGING setting, and make structlog write through it."""
+    if form not in FORMATS:
+        raise ValueError(f"the log format is {form!r}; it is one of {', '.join(FORMATS)}")
+    _configure_structlog()
+    signals.setup_logging.connect(_set_up_worker, dispatch_uid="celeriac.logs")
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"celeriac": {"()": "execution.logs.formatter", "form": form}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "celeriac"}},
+        "root": {"handlers": ["stderr"], "level": level.upper()},
+        "loggers": {
+            # Django would write these twice: to a handler of its own, and to the root's.
+            "django": {"handlers": [], "level": level.upper(), "propagate": True},
+            "django.server": {"handlers": [], "level": level.upper(), "propagate": True},
+        },
+    }
+
+
+def formatter(form: str = "auto") -> logging.Formatter:
+    """Return the formatter of a handler."""
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    renderer: Any = structlog.processors.JSONRenderer(default=str) if as_json else structlog.dev.ConsoleRenderer()
+    first: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if as_json:
+        first.append(structlog.processors.format_exc_info)
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(), _leave_out_objects],
+        processors=[*first, hide_secrets, renderer],
+    )
+
+
+def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    """Hide the values of keys that name a secret, at any depth, and passwords inside addresses."""
+    for key, value in event.items():
+        event[key] = MASK if _is_secret(key, value) else _without_secrets(value, 0)
+    return event
+
+
+def _is_secret(key: Any, value: Any) -> bool:
+    return value not in (None, "") and isinstance(key, str) and bool(_SECRET.search(key))
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _IN_HEADER.sub(rf"\1 {MASK}", _IN_URL.sub(rf"\1{MASK}@", value))
+    if depth >= _DEEPEST:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if _is_secret(key, found) else _without_secrets(found, depth + 1) for key, found in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_without_secrets(found, depth + 1) for found in value]
+    return value
+
+
+def _shared() -> list[Any]:
+    """The steps that every line takes, whoever wrote it."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _leave_out_objects(_: Any, __: str, event: EventDict) -> EventDict:
+    """Drop what Celery and Django attach to their sentences: a task's arguments, a whole request."""
+    for name, attached in (("celery", ("data",)), ("django", ("request", "server_time"))):
+        if str(event.get("logger", "")).startswith(name):
+            for key in attached:
+                event.pop(key, None)
+    return event
+
+
+def _configure_structlog() -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _set_up_worker(*, loglevel: int | str | None = None, logfile: str | None = None, **_: Any) -> None:
+    """Keep these logs in a worker or beat: Celery's options choose the level and the file, and nothing else."""
+    root = logging.getLogger()
+    if logfile and root.handlers:
+        handler = logging.FileHandler(logfile)
+        handler.setFormatter(root.handlers[0].formatter)
+        root.handlers[:] = [handler]
+    if loglevel:
+        root.setLevel(loglevel)

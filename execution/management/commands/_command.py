@@ -1,0 +1,178 @@
+"""What the ledger's commands share: one document with `--json`, errors in words, runs by the beginning of an id."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import sys
+import uuid
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from execution.exceptions import CeleriacError
+
+SHORTEST_PREFIX = 8
+_PREFIX = re.compile(r"[0-9a-fA-F-]+")
+
+
+class Encoder(DjangoJSONEncoder):
+    """Writes what a document holds: money exactly, sizes as numbers, and what else there is as text."""
+
+    def default(self, o: Any) -> Any:
+        """Return a value as JSON."""
+        if is_dataclass(o) and not isinstance(o, type):
+            return asdict(o)
+        if isinstance(o, Decimal):
+            return str(o)
+        try:
+            return super().default(o)
+        except TypeError:
+            return str(o)
+
+
+class LedgerCommand(BaseCommand):
+    """A command whose errors are sentences, and whose answer is text for a person or one JSON document."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", dest="as_json", action="store_true", help="Print one JSON document.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not structlog.is_configured():
+            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        try:
+            self.act(**options)
+        except BrokenPipeError:
+            # Whoever read has left (`| head`): the interpreter's last flush must not complain either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except CeleriacError as error:
+            raise CommandError(str(error)) from error
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(
+                f"the database does not answer: {_first_line(error)}; `manage.py doctor` says more"
+            ) from error
+        except ProgrammingError as error:
+            raise CommandError(
+                f"the database does not know this: {_first_line(error)}; has `manage.py migrate` run?"
+            ) from error
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        except DatabaseError as error:
+            raise CommandError(f"the database refused: {_first_line(error)}") from error
+
+    def act(self, **options: Any) -> None:
+        """Do what the command is for."""
+        raise NotImplementedError
+
+    def document(self, value: Any) -> None:
+        """Print one JSON document."""
+        self.stdout.write(json.dumps(value, cls=Encoder, indent=2, ensure_ascii=False))
+
+    def say(self, text: str, *, style: Any = None) -> None:
+        """Print a line for a person."""
+        self.stdout.write(style(text) if style else text)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def find(text: str) -> Any:
+    """Return the run of this id, or the only one whose id (or a step's) begins so; comes with its agent."""
+    from execution import runs
+    from execution.models import Run
+
+    found = _by_prefix(text.strip()) or runs.get(text.strip()).id
+    return Run.objects.select_related("agent").get(pk=found)
+
+
+def _by_prefix(text: str) -> uuid.UUID | None:
+    """Return the id of the only run, or run of a step, that begins so; None where the text is no beginning of an id."""
+    from execution.models import Run, Step
+
+    digits = text.replace("-", "")
+    if not _PREFIX.fullmatch(text) or len(digits) >= 32:
+        return None
+    if len(digits) < SHORTEST_PREFIX:
+        raise CommandError(
+            f"{text!r} is too short for the beginning of an id: give at least {SHORTEST_PREFIX} characters of it"
+        )
+    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    found = set(Run.objects.filter(pk__range=span).order_by("id").values_list("id", flat=True)[:6])
+    if not found:
+        found = set(Step.objects.filter(pk__range=span).order_by("id").values_list("run_id", flat=True)[:6])
+    if not found:
+        return None
+    if len(found) > 1:
+        names = "\n  ".join(str(one) for one in sorted(found)[:5])
+        more = "\n  ..." if len(found) > 5 else ""
+        raise CommandError(f"{text!r} begins more than one id; give more of it:\n  {names}{more}")
+    return found.pop()
+
+
+def operator() -> str:
+    """Return who types: the user of the system."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "operator"
+
+
+def json_or_text(value: str) -> Any:
+    """Return a value as JSON where it is JSON, else as the text that it is."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def json_value(value: str, place: str) -> Any:
+    """Return a JSON value, or say what is wrong with it."""
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise CommandError(f'{place} is not JSON: {error}; quote it for the shell: \'{{"name": "value"}}\'') from None
+
+
+def moment(value: str, place: str, *, back: bool = False) -> datetime:
+    """Return a moment given as a date, a date and time, or a length from now (`2h`); with `back`, before now."""
+    from execution.durations import seconds
+    from execution.exceptions import OptionInvalid
+
+    try:
+        found = parse_datetime(value) or (
+            datetime.combine(day, datetime.min.time()) if (day := parse_date(value)) else None
+        )
+    except ValueError as error:
+        raise CommandError(f"{place} is {value!r}: {error}") from None
+    if found is not None:
+        return timezone.make_aware(found) if timezone.is_naive(found) else found
+    try:
+        length = timedelta(seconds=seconds(value, name=place))
+    except OptionInvalid:
+        raise CommandError(
+            f"{place} is {value!r}; write a length of time such as '90s' or '2h', or a moment as '2030-01-31 18:00'"
+        ) from None
+    return timezone.now() - length if back else timezone.now() + length
+
+
+def table(rows: list[list[str]], titles: list[str]) -> str:
+    """Return rows in aligned columns; the last one is as wide as it wants."""
+    widths = [max(len(line[index]) for line in [titles, *rows]) for index in range(len(titles) - 1)]
+    lines = []
+    for line in [titles, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        lines.append("  ".join([*cells, line[-1]]).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""`manage.py workers`: who lives, what is free, what each performs."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from execution import why, words
+from execution.management.commands._command import LedgerCommand, table
+from execution.models import Step, StepState, Worker
+
+
+class Command(LedgerCommand):
+    help = "List the workers: slots, free slots, queues, and what each performs. Status 1 when none lives."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--all", action="store_true", dest="wants_gone", help="Those that are gone too.")
+
+    def act(self, **options: Any) -> None:
+        workers = Worker.objects.order_by("hostname", "-started_at")
+        found = list(workers if options["wants_gone"] else workers.filter(gone_at=None))
+        now = why.clock()
+        performed = _performed([worker.id for worker in found])
+        rows = [_row(worker, performed.get(worker.id, []), now) for worker in found]
+        if options["as_json"]:
+            self.document({"workers": rows})
+        else:
+            self._print(rows)
+        if not any(row["state"] != "gone" for row in rows):
+            raise SystemExit(1)
+
+    def _print(self, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            self.stderr.write("no worker lives; start one: celery -A <project> worker")
+            return
+        lines = [
+            [
+                row["worker"],
+                row["state"],
+                f"{row['free']}/{row['slots']}",
+                row["pool"],
+                ",".join(row["queues"]),
+                words.length(row["seen_seconds_ago"]),
+                words.counted(len(row["performs"]), "step") if row["performs"] else "-",
+            ]
+            for row in rows
+        ]
+        self.say(table(lines, ["worker", "state", "free", "pool", "queues", "seen", "performs"]))
+        for row in rows:
+            for step in row["performs"]:
+                since = words.length(step["seconds"])
+                self.say(
+                    f"  {row['worker']}: {step['skill']} of run {step['run']}, attempt {step['epoch']}, since {since}"
+                )
+
+
+def _performed(worker_ids: list[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
+    found: dict[uuid.UUID, list[Step]] = {}
+    for step in Step.objects.filter(worker_id__in=worker_ids, state=StepState.RUNNING).order_by("changed_at"):
+        if step.worker_id is not None:
+            found.setdefault(step.worker_id, []).append(step)
+    return found
+
+
+def _row(worker: Worker, steps: list[Step], now: datetime) -> dict[str, Any]:
+    return {
+        "id": worker.id,
+        "worker": worker.hostname,
+        "pid": worker.pid,
+        "state": _state(worker, now),
+        "slots": worker.slot_count,
+        "free": worker.free_count,
+        "pool": worker.pool,
+        "queues": worker.queues,
+        "holds_lock": worker.holds_lock,
+        "started_at": worker.started_at,
+        "seen_at": worker.seen_at,
+        "seen_seconds_ago": round((now - worker.seen_at).total_seconds(), 1),
+        "performs": [
+            {
+                "run": step.run_id,
+                "step": step.id,
+                "skill": step.skill,
+                "epoch": step.epoch,
+                "seconds": round((now - step.changed_at).total_seconds(), 1),
+            }
+            for step in steps
+        ],
+    }
+
+
+def _state(worker: Worker, now: datetime) -> str:
+    """Say how a worker is: alive, draining, silent (its keeper is late), unlocked (its lock was not seen), or gone."""
+    if worker.gone_at is not None:
+        return "gone"
+    if worker.missing_count > 0:
+        return "unlocked"
+    if now - worker.seen_at > why.SILENT_AFTER:
+        return "silent"
+    return "draining" if worker.is_draining else "alive"

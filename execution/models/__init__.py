@@ -1,0 +1,57 @@
+"""The ledger's tables, one concept a module."""
+
+from execution.models.agents import Agent, CapabilityLockout, Level
+from execution.models.checkpoints import Blob, Checkpoint, Kind
+from execution.models.cycles import CycleState, Tunable
+from execution.models.events import Event, EventReader
+from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
+from execution.models.runs import ENDED, Run, RunState
+from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
+from execution.models.waits import (
+    Chord,
+    ChordPart,
+    Effect,
+    EffectState,
+    Errand,
+    ErrandKind,
+    Signal,
+    Timer,
+    TimerKind,
+)
+from execution.models.workers import Worker
+
+__all__ = [
+    "ENDED",
+    "UNFINISHED",
+    "Agent",
+    "Attempt",
+    "Blob",
+    "Breaker",
+    "BreakerState",
+    "CapabilityLockout",
+    "Checkpoint",
+    "Chord",
+    "ChordPart",
+    "ConcurrencyKey",
+    "CycleState",
+    "Effect",
+    "EffectState",
+    "Ending",
+    "Errand",
+    "ErrandKind",
+    "Event",
+    "EventReader",
+    "Kind",
+    "Level",
+    "Need",
+    "Run",
+    "RunState",
+    "Signal",
+    "Step",
+    "StepState",
+    "Timer",
+    "TimerKind",
+    "Tunable",
+    "Waiting",
+    "Worker",
+]

@@ -1,0 +1,165 @@
+"""The context of a skill that is called directly, as in a unit test: it records in memory, and waits for nothing.
+
+`report(topic="celery")` is enough for most tests; `report(PlainContext(signals={"approval": "yes"}), topic="celery")`
+answers what the skill waits for, and shows afterwards what it recorded, appended and spent.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from execution import ids, values
+from execution.context import Context, _check_policy, _takes
+from execution.durations import Duration
+from execution.exceptions import NotPossible, WaitTimeout
+from execution.ledger import Claim, Record
+from execution.replay import Items
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    verdict: str = "saved"
+    control: str = ""
+    conflict: str | None = None
+
+
+class PlainContext(Context):
+    """A context without a ledger: `signals` answer what the skill waits for; an exception is raised there."""
+
+    def __init__(self, skill: str = "", *, agent: str = "default", signals: Mapping[str, Any] | None = None) -> None:
+        super().__init__(_claim(skill, agent))
+        self.signals = dict(signals or {})
+        self.records: list[Record] = []
+        self.effects: dict[str, Any] = {}
+        self._children: dict[uuid.UUID, Any] = {}
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What `once` has recorded, by token."""
+        return {r.token: r.packed.value() for r in self.records if r.kind == "once" and r.packed is not None}
+
+    @property
+    def spent(self) -> dict[str, Any]:
+        """What was spent in all: `cost` and `tokens`."""
+        return {
+            "cost": sum((record.cost or Decimal(0) for record in self.records), Decimal(0)),
+            "tokens": sum(record.tokens or 0 for record in self.records),
+        }
+
+    @property
+    def cancelled(self) -> bool:
+        """Nobody cancels a direct call."""
+        return False
+
+    def _write(self, *records: Record) -> Any:
+        self.records += [*self._left, *records]
+        self._left.clear()
+        return _Answer()
+
+    def items(self, name: str) -> Items:
+        """Return what was appended."""
+        pending = [record for scope in self._scopes for record in scope.pending]
+        return Items([
+            record.packed.data
+            for record in (*self.records, *self._left, *pending)
+            if record.name == name and record.packed is not None
+        ])  # fmt: skip
+
+    def effect(
+        self,
+        token: str,
+        function: Callable[..., T],
+        *args: Any,
+        on_unknown: str = "ask",
+        key: str | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Do it at once."""
+        _check_policy(on_unknown)
+        full = self._begin(token, "effect")
+        if _takes(function, "idempotency_key"):
+            kwargs.setdefault("idempotency_key", key or full)
+        receipt = values.pack(function(*args, **kwargs), place=f"the receipt of {token!r}").value()
+        self.effects[token] = receipt
+        return receipt  # type: ignore[no-any-return]
+
+    def sleep(self, token: str, *, until: datetime | None = None, **length: float) -> None:
+        """Go on at once."""
+        self._waking_time(token, until, length)
+        self._begin(token, "sleep")
+
+    def wait_for(self, name: str, *, timeout: Duration | None = None, token: str | None = None) -> Any:
+        """Return what `signals` says; without an answer a wait with a timeout has timed out."""
+        self._begin(token or name, "wait")
+        if name in self.signals:
+            answer = self.signals[name]
+            if isinstance(answer, BaseException):
+                raise answer
+            return values.pack(answer, place=f"the data of the signal {name!r}").value()
+        if timeout is not None:
+            raise WaitTimeout(name, self.now)
+        raise NotPossible(
+            f"the skill waits for the signal {name!r}, and a direct call has nobody who sends it: call it with "
+            f"PlainContext(signals={{{name!r}: ...}}) as its first argument"
+        )
+
+    def begin(self, skill: Any, input: Mapping[str, Any] | None = None, /, **wishes: Any) -> uuid.UUID:  # noqa: A002 - as in Context
+        """Call the child's function at once, with a context of its own."""
+        from execution import openings
+
+        task = openings.task_of(skill)
+        self._begin(wishes.pop("token", None) or task.name, "call")
+        wishes.pop("budget", None)
+        given, _ = openings.split_wishes(task, wishes)
+        child = ids.new()
+        self._children[child] = task(
+            PlainContext(task.name, agent=self.agent, signals=self.signals), **(input or {}), **given
+        )
+        return child
+
+    def collect(self, *children: uuid.UUID) -> Any:
+        """Return what the children returned."""
+        results = [self._children[child] for child in children]
+        return results[0] if len(children) == 1 else results
+
+
+def _claim(skill: str, agent: str) -> Claim:
+    """Return a claim of nothing."""
+    now = datetime.now(UTC)
+    return Claim(
+        step_id=ids.new(),
+        attempt_id=ids.new(),
+        run_id=ids.new(),
+        agent_id=ids.new(),
+        agent_name=agent,
+        skill=skill,
+        step_name=skill,
+        version="",
+        epoch=1,
+        is_resumed=False,
+        correlation_id="",
+        root_run_id=None,
+        parent_step_id=None,
+        is_limited=False,
+        reserved_cost=Decimal(0),
+        reserved_tokens=0,
+        lease_seconds=30,
+        retry_count=0,
+        use_fallback=False,
+        options={},
+        canvas=None,
+        input=None,
+        is_input_left_out=False,
+        queue="",
+        priority=0,
+        claimed_at=now,
+        deadline_at=None,
+        first_started_at=now,
+    )

@@ -1,0 +1,11 @@
+"""Celery doorways: each calls one verb."""
+
+from celery import shared_task
+
+
+@shared_task(name="execution.clean_up", ignore_result=True)
+def clean_up() -> None:
+    """Remove what is old."""
+    from execution import retention
+
+    retention.CLEAN_UP.run()

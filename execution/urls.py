@@ -1,0 +1,12 @@
+"""What the execution app answers over HTTP."""
+
+from django.urls import path
+
+from execution import views
+
+urlpatterns = [
+    path("healthz", views.healthz, name="celeriac-healthz"),
+    path("readyz", views.readyz, name="celeriac-readyz"),
+    path("metrics", views.metrics, name="celeriac-metrics"),
+    path("celeriac/callbacks/<str:token>", views.callback, name="celeriac-callback"),
+]

@@ -1,0 +1,1 @@
+"""Graduation lets an agent earn what it may do alone, and lose it, by evidence."""

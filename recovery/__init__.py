@@ -1,0 +1,1 @@
+"""Recovery understands what failed, groups it, and puts it right."""
