@@ -1,0 +1,105 @@
+"""What is performed under the hand.
+
+Each step follows a little script drawn from its number, the same on every attempt. Whatever is really done is written
+to a file outside the ledger, one line a deed, so that afterwards the ledger's word can be held against what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+
+from execution.skills import SkillTask, skill
+
+DEEDS = "CHAOS_DEEDS"
+PRICE = Decimal("0.01")
+BUDGET = Decimal("0.20")
+
+
+def deed(kind: str, key: str, mark: str) -> None:
+    """Write one line that cannot be torn: what was done, for which key, by whom."""
+    line = f"{kind}\t{key}\t{mark}\n".encode()
+    handle = os.open(Path(os.environ[DEEDS]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(handle, line)
+    finally:
+        os.close(handle)
+
+
+def produce(key: str) -> str:
+    """Do a piece of work that has another result each time."""
+    mark = os.urandom(8).hex()
+    time.sleep(random.random() * 0.03)
+    deed("once", key, mark)
+    return mark
+
+
+def act(key: str, idempotency_key: str) -> str:
+    """Do something to the outside world."""
+    mark = os.urandom(8).hex()
+    deed("effect", key, mark)
+    time.sleep(random.random() * 0.02)
+    return mark
+
+
+def script(number: int, seed: int) -> list[str]:
+    """Return what a step of this number does, in order."""
+    draw = random.Random(f"{seed}:{number}")
+    verbs = ["once", "once", "once", "spend", "append", "effect-ask", "effect-retry", "sleep", "signal", "save"]
+    return ["once", *draw.choices(verbs, weights=[6, 6, 6, 4, 3, 2, 2, 1, 1, 3], k=draw.randint(2, 7))]
+
+
+@skill("chaos.work", retries=20, retry_base=0.1, retry_cap=1, reserve={"cost": "0.01"}, breaker="", on_failure="halt")
+def work(ctx: Any, number: int, seed: int) -> dict[str, Any]:
+    """Follow the script."""
+    found: dict[str, Any] = {}
+    for place, verb in enumerate(script(number, seed)):
+        token, key = f"{verb}-{place}", f"{number}/{place}"
+        if verb == "once":
+            found[token] = ctx.once(token, produce, key)
+        elif verb.startswith("effect"):
+            found[token] = ctx.effect(token, act, key, on_unknown=verb.partition("-")[2])
+        elif verb == "spend":
+            with ctx.reserving(cost=PRICE):
+                ctx.spend(token, cost=PRICE)
+        elif verb == "append":
+            for item in ctx.each(token, ["a", "b", "c"]):
+                ctx.append("letters", f"{place}{item}")
+        elif verb == "save":
+            ctx.save(token, {"place": place})
+        elif verb == "sleep":
+            ctx.sleep(token, seconds=0.3)
+        else:
+            found[token] = ctx.wait_for(f"go-{place}")
+    found["letters"] = list(ctx.items("letters"))
+    return found
+
+
+@skill("chaos.march", retries=20, retry_base=0.1, retry_cap=1, breaker="", priority=9)
+def march(ctx: Any, paces: int) -> int:
+    """Save a checkpoint twenty times a second, so that a kill always finds something to take over."""
+    start = ctx.checkpoint.data or 0
+    for pace in range(start, paces):
+        ctx.save("pace", pace)
+        time.sleep(0.05)
+    return paces
+
+
+@shared_task(base=SkillTask, bind=True, name="chaos.link")
+def link(self: Any, value: Any, number: int) -> int:
+    """Be a link of a chain, or the body of a chord."""
+    deed("link", f"{number}", self.request.id)
+    return number
+
+
+@shared_task(base=SkillTask, bind=True, name="chaos.part")
+def part(self: Any, number: int, index: int) -> int:
+    """Be a part of a chord."""
+    time.sleep(0.01)
+    return index

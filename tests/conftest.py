@@ -1,0 +1,95 @@
+"""Real servers for every test: a home of the tests' own, a database migrated once, a Redis that is empty each time.
+
+A session stops the servers that it started; `CELERIAC_HOME=.celeriac/test .venv/bin/python -m config.substrate start`
+keeps them up between sessions. Two sessions at once need a CELERIAC_HOME each.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ.setdefault("CELERIAC_HOME", str(REPOSITORY / ".celeriac" / "test"))
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+
+import django  # noqa: E402 - the home must be named before anything reads it
+import pytest  # noqa: E402
+import redis  # noqa: E402
+
+from config import substrate  # noqa: E402
+from tests.workers import Workers  # noqa: E402
+
+WERE_RUNNING = any(server.is_running for server in substrate.status())
+substrate.ensure()
+# Here and not by pytest-django's option, which would read the settings before this file has named the home.
+django.setup()
+
+Answer = TypeVar("Answer")
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis() -> None:
+    """Begin each test with servers that are up, also after a test that took them down, and with no message left."""
+    substrate.ensure()
+    with redis.from_url(substrate.addresses().redis_url) as client:
+        client.flushdb()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_the_ledger(django_db_setup: None) -> Iterator[None]:
+    """Close this process's own connection to the ledger before the test database is dropped."""
+    yield
+    from execution import ledger
+
+    ledger.close()
+
+
+@pytest.fixture(autouse=True)
+def _forget_rows() -> None:
+    """Forget what this process remembers of rows that the last test's end has emptied."""
+    from execution import agents, openings
+
+    agents.forget()
+    openings.forget()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., object]:
+    """Wait for a condition with a deadline, and return what made it true."""
+    return wait_until
+
+
+@pytest.fixture
+def workers(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
+    """Start real workers on the test database; whatever is left of them dies with the test."""
+    crew = Workers(logs=tmp_path / "workers")
+    yield crew
+    crew.kill_all()
+
+
+def pytest_unconfigure() -> None:
+    """Stop the servers that this session started."""
+    if not WERE_RUNNING:
+        substrate.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leftovers() -> Iterator[None]:
+    """End every process that the session started, also after an error in a fixture."""
+    yield
+    Workers.kill_leftovers()
+
+
+def wait_until(
+    condition: Callable[[], Answer], *, timeout: float = 15.0, every: float = 0.02, message: str = ""
+) -> Answer:
+    """Poll until the condition is true, and return its value; fail with the message after the deadline."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            what = message or getattr(condition, "__name__", repr(condition))
+            pytest.fail(f"still not true after {timeout:g} s: {what}; last answer {answer!r}")
+        time.sleep(every)
+    return answer

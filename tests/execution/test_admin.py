@@ -1,0 +1,473 @@
+"""The admin's pages: read-only, useful, bounded; what a person may change asks for a reason and is audited."""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+
+from execution import agents, ids, ledger, runs, values
+from execution.admin import lists, shown
+from execution.ledger import Record
+from execution.models import (
+    Agent,
+    Attempt,
+    Blob,
+    Breaker,
+    CapabilityLockout,
+    Checkpoint,
+    Chord,
+    ChordPart,
+    ConcurrencyKey,
+    CycleState,
+    Effect,
+    Errand,
+    Event,
+    EventReader,
+    Level,
+    Need,
+    Run,
+    RunState,
+    Signal,
+    Step,
+    Timer,
+    Tunable,
+    Worker,
+)
+from tests.execution import seen
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What a list asks, whatever it holds: session, user, plan, count, rows; and its filters' choices.
+QUERIES = {
+    "agent": 5,
+    "attempt": 5,
+    "blob": 5,
+    "breaker": 5,
+    "capabilitylockout": 5,
+    "chord": 5,
+    "chordpart": 5,
+    "concurrencykey": 5,
+    "cyclestate": 5,
+    "effect": 5,
+    "errand": 5,
+    "event": 5,
+    "eventreader": 5,
+    "need": 5,
+    "run": 6,
+    "signal": 5,
+    "step": 6,
+    "timer": 5,
+    "tunable": 5,
+    "worker": 5,
+}
+
+
+@pytest.fixture
+def operator(client):
+    """A client that is logged in as a superuser."""
+    user = User.objects.create_superuser("operator")
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def viewer(client):
+    """A client that may look at runs, and nothing else."""
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.force_login(user)
+    return client
+
+
+def listed(name):
+    """Return the address of a model's list."""
+    return reverse(f"admin:execution_{name}_changelist")
+
+
+def page(row):
+    """Return the address of a row's page."""
+    return reverse(f"admin:execution_{row._meta.model_name}_change", args=[row.pk])
+
+
+def words_of(answer):
+    """Return a page's text without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
+
+
+def saved(token, **fields):
+    """Return a record of a result."""
+    return Record(token=token, kind="once", **fields)
+
+
+def fill(count):
+    """Make so many rows of every model."""
+    for _ in range(count):
+        mark = str(ids.new())
+        run = runs.start(seen.quick, {"number": 1}, tags=["blue"], key=mark)
+        claim = ledger.claim(run.id, ids.new(), worker_id=ids.new(), pid=1)
+        ledger.record(run.id, claim.epoch, [saved("a", position=1, packed=values.pack(1, place=""))])
+        other = runs.start(seen.wait)
+        runs.signal(other, "early", {"a": 1})
+        agent = Agent.objects.create(name=mark)
+        CapabilityLockout.objects.create(capability=mark, agent=agent)
+        Blob.objects.create(hash=ids.new().bytes, data=b"z", size=1)
+        Breaker.objects.create(name=mark)
+        Chord.objects.create(group_id=mark, size=2)
+        ChordPart.objects.create(group_id=mark, task_id=mark, index=0, is_success=True)
+        ConcurrencyKey.objects.create(name=mark, limit_count=3)
+        CycleState.objects.create(name=mark, ticked_at=timezone.now())
+        Effect.objects.create(step_id=run.id, token=mark, key=mark, policy="ask", epoch=1)
+        Errand.objects.create(kind="child", payload={"run": mark})
+        EventReader.objects.create(name=mark)
+        Need.objects.create(step_id=run.id, needed_id=other.id)
+        Timer.objects.create(kind="sleep", due_at=timezone.now() + timedelta(hours=1), step_id=run.id, run_id=run.id)
+        Tunable.objects.create(name=mark, value=1)
+        Worker.objects.create(hostname=mark, pid=1, lock_number=1, queues=["default"])
+
+
+def test_every_model_has_a_page():
+    """All models of the ledger are there, but for checkpoints, whose key has two columns: they have a list by step."""
+    known = {model for model in apps.get_app_config("execution").get_models() if admin.site.is_registered(model)}
+    assert set(apps.get_app_config("execution").get_models()) - known == {Checkpoint}
+    assert {model._meta.model_name for model in known} == set(QUERIES)
+
+
+def test_lists_ask_a_fixed_number_of_queries(operator, django_assert_num_queries):
+    """A list asks as much for three rows as for six, and counts no table twice."""
+    for _ in range(2):
+        fill(3)
+        for name, count in QUERIES.items():
+            with django_assert_num_queries(count, info=name):
+                answer = operator.get(listed(name))
+            assert answer.status_code == 200
+
+
+def test_every_page_opens(operator):
+    """Each row has a page, read-only where nothing may be changed, and each filter and search answers."""
+    fill(1)
+    for name in QUERIES:
+        model = apps.get_model("execution", name)
+        if model is not Blob:
+            assert operator.get(page(model.objects.first())).status_code == 200, name
+        for query in ("q=nothing", f"q={ids.new()}", "q=%00", "q=%27%3B--"):
+            assert operator.get(f"{listed(name)}?{query}").status_code == 200, (name, query)
+        for spec in admin.site.get_model_admin(model).list_filter:
+            if isinstance(spec, type):
+                for value, _ in spec(
+                    operator.get(listed(name)).wsgi_request, {}, model, admin.site._registry[model]
+                ).lookup_choices:
+                    address = f"{listed(name)}?{spec.parameter_name}={value}"
+                    assert operator.get(address).status_code == 200, address
+
+
+def test_lists_are_read_only(operator):
+    """What the ledger alone may write offers no addition, change or deletion."""
+    editable = {"agent", "capabilitylockout", "breaker", "concurrencykey", "tunable"}
+    request = operator.get(listed("run")).wsgi_request
+    for name in QUERIES:
+        found = admin.site.get_model_admin(apps.get_model("execution", name))
+        may = (
+            found.has_add_permission(request),
+            found.has_change_permission(request),
+            found.has_delete_permission(request),
+        )
+        if name not in editable:
+            assert may == (False, False, False), name
+    fill(1)
+    run = Run.objects.first()
+    assert operator.post(page(run), {"workflow": "other"}).status_code == 403
+
+
+@pytest.mark.parametrize("by", ["id", "key", "workflow", "tag", "correlation"])
+def test_search_for_a_run(operator, by):
+    """A run is found by its id, key, workflow, tag and correlation id."""
+    run = runs.start(seen.quick, key="the-key", tags=["blue", "night"], correlation_id="order-7")
+    runs.start(seen.wait)
+    term = {"id": run.id, "key": "the-key", "workflow": "seen.quick", "tag": "night", "correlation": "order-7"}[by]
+    found = operator.get(f"{listed('run')}?q={term}").context["cl"].result_list
+    assert [row.id for row in found] == [run.id]
+
+
+def test_words_are_looked_for_among_the_newest(operator, monkeypatch):
+    """A search that no index serves stops at the newest rows; an id is found whatever its age."""
+    monkeypatch.setattr(lists, "NEWEST", 2)
+    found = [runs.start(seen.quick) for _ in range(3)]
+    shown_rows = operator.get(f"{listed('run')}?q=seen.quick").context["cl"].result_list
+    assert {row.id for row in shown_rows} == {run.id for run in found[1:]}
+    assert len(operator.get(f"{listed('run')}?q={found[0].id}").context["cl"].result_list) == 1
+
+
+def test_dear_count_is_estimated(operator, monkeypatch):
+    """Where a count would be dear, the list says about how many there are, and counts nothing."""
+    for _ in range(5):
+        runs.start(seen.quick)
+    monkeypatch.setattr(lists, "DEAR", 0.0)
+    with connection.execute_wrapper(_refuse_counts):
+        answer = operator.get(listed("run"))
+    assert len(answer.context["cl"].result_list) == 5
+
+
+def _refuse_counts(execute, sql, params, many, context):
+    assert "COUNT(*)" not in sql, sql
+    return execute(sql, params, many, context)
+
+
+def test_page_of_a_run(operator):
+    """A run's page says in words what it waits for, and shows its steps, attempts, checkpoints, signals and events."""
+    run = runs.start(seen.wait, tags=["blue"], budget={"cost": "5.00"})
+    claim = ledger.claim(run.id, ids.new(), worker_id=ids.new(), pid=77)
+    ledger.record(
+        run.id,
+        claim.epoch,
+        [saved("note", position=1, packed=values.pack("x" * 900, place=""))],
+    )
+    ledger.finish(claim, "suspended", details={"waiting": "signal", "awaits": ["answer"]})
+    runs.signal(run, "early", 1)
+    text = words_of(operator.get(page(run)))
+    for part in (str(run.id), "seen.wait", "blue", "0.00 of 5.00", "answer", "suspended", "step.suspended", "902 B"):
+        assert part in text, part
+    assert "What it waits for" in text
+    assert "early" in text
+
+
+def test_page_of_a_run_is_bounded(operator, django_assert_max_num_queries):
+    """A run of many attempts and events is shown by its newest ones, with a fixed number of queries."""
+    run = runs.start(seen.wait)
+    Attempt.objects.bulk_create(
+        Attempt(step_id=run.id, run_id=run.id, epoch=100 + number, worker_id=ids.new(), ending="suspended")
+        for number in range(120)
+    )
+    with django_assert_max_num_queries(20):
+        answer = operator.get(page(run))
+    assert len(answer.context["attempts"]) == 50
+
+
+def test_page_of_a_large_input(operator):
+    """Of a large value the beginning is shown; one that is too large to unpack is named by its size."""
+    run = runs.start(seen.wait, {"name": "y" * 20_000})
+    content = operator.get(page(run)).content.decode()
+    assert "characters more" in content
+    assert content.count("y") < 5_500
+    huge = runs.start(seen.wait, {"name": "z" * (shown.UNPACKED_MOST + 10)})
+    assert "too large to be shown here" in operator.get(page(huge)).content.decode()
+
+
+def test_value_whose_blob_is_missing(operator):
+    """A value that cannot be found is said to be missing, and the page opens."""
+    run = runs.start(seen.wait)
+    Run.objects.filter(pk=run.pk).update(input=b"b" + bytes(32))
+    assert "its blob is missing" in operator.get(page(run)).content.decode()
+
+
+def test_checkpoints_of_a_step(operator):
+    """Checkpoints are listed a page at a time; a value is unpacked when it is asked for, odd characters and all."""
+    run = runs.start(seen.wait)
+    claim = ledger.claim(run.id, ids.new(), worker_id=ids.new(), pid=1)
+    names = [f"token {number:03} <&>" for number in range(60)]
+    ledger.record(
+        run.id,
+        claim.epoch,
+        [saved(name, position=n, packed=values.pack({"n": n}, place="")) for n, name in enumerate(names)],
+    )
+    address = reverse("admin:execution_step_checkpoints", args=[run.id])
+    first = operator.get(address)
+    assert len(first.context["rows"]) == 50
+    assert len(operator.get(address, {"after": first.context["after"]}).context["rows"]) == 10
+    assert "&quot;n&quot;: 7" in operator.get(address, {"token": names[7]}).content.decode()
+    assert "There is no such checkpoint" in operator.get(address, {"token": "none"}).content.decode()
+    assert operator.get(reverse("admin:execution_step_checkpoints", args=[ids.new()])).status_code == 404
+
+
+def test_checkpoints_want_a_permission(viewer):
+    """Who may look at runs only does not see what steps have saved."""
+    run = runs.start(seen.wait)
+    assert viewer.get(reverse("admin:execution_step_checkpoints", args=[run.id])).status_code == 403
+
+
+def act(client, name, verb, rows, **more):
+    """Call an action of a list."""
+    data = {"action": verb, "_selected_action": [str(row.pk) for row in rows], "index": 0, **more}
+    return client.post(listed(name), data, follow=True)
+
+
+def test_action_asks_for_a_reason(operator):
+    """Without a reason nothing is done, and the page names what was chosen."""
+    run = runs.start(seen.wait)
+    asked = act(operator, "run", "pause", [run])
+    assert str(run.id) in words_of(asked)
+    assert act(operator, "run", "pause", [run], reason="  ").context["form"].errors
+    assert runs.get(run.id).state == RunState.PENDING
+
+
+def test_action_is_done_and_audited(operator):
+    """Done and skipped are reported; the history and the log keep who and why."""
+    run, ended = runs.start(seen.wait), runs.start(seen.wait)
+    runs.cancel(ended)
+    text = words_of(act(operator, "run", "pause", [run, ended], reason="too dear"))
+    assert "1 run paused" in text
+    assert "1 run skipped" in text
+    assert str(ended.id) in text
+    assert runs.get(run.id).state == RunState.PAUSED
+    entry = LogEntry.objects.get(object_id=str(run.id))
+    assert (entry.user.username, entry.change_message) == ("operator", "Paused: too dear")
+    event = Event.objects.get(run_id=run.id, kind="run.paused")
+    assert event.data == {"by": "operator", "reason": "too dear"}
+
+
+@pytest.mark.parametrize(("verb", "before", "after"), [("resume", "pause", "pending"), ("cancel", None, "cancelled")])
+def test_actions_by_verb(operator, verb, before, after):
+    """Each verb does what it says."""
+    run = runs.start(seen.wait)
+    if before:
+        getattr(runs, before)(run)
+    act(operator, "run", verb, [run], reason="because")
+    assert runs.get(run.id).state == after
+
+
+def test_retry_of_a_failed_run(operator):
+    """A failed run goes on."""
+    run = runs.start(seen.fail)
+    claim = ledger.claim(run.id, ids.new(), worker_id=ids.new(), pid=1)
+    ledger.finish(claim, "failed", details={"error": {"kind": "permanent", "message": "no"}})
+    assert "Retry" in words_of(operator.get(page(run)))
+    act(operator, "run", "retry", [run], reason="mended")
+    assert runs.get(run.id).state == RunState.RUNNING
+
+
+def test_action_wants_a_permission(viewer):
+    """Who may only look is offered no verb, and can call none."""
+    run = runs.start(seen.wait)
+    answer = viewer.get(page(run))
+    assert answer.status_code == 200
+    assert "Pause" not in words_of(answer)
+    act(viewer, "run", "pause", [run], reason="mine")
+    assert runs.get(run.id).state == RunState.PENDING
+    assert not LogEntry.objects.exists()
+
+
+def test_operator_without_superpowers(viewer):
+    """The permission operate_run is enough."""
+    User.objects.get(username="viewer").user_permissions.add(Permission.objects.get(codename="operate_run"))
+    run = runs.start(seen.wait)
+    act(viewer, "run", "pause", [run], reason="asked to")
+    assert runs.get(run.id).state == RunState.PAUSED
+
+
+def change(client, row, **fields):
+    """Post a row's form."""
+    return client.post(page(row), fields, follow=True)
+
+
+def test_change_of_an_agent(operator):
+    """A level and a budget are changed through the ledger's verbs, with a reason that the history keeps."""
+    agent = Agent.objects.create(name="scout")
+    form = {"description": "", "level": "1", "budget_cost": "10.5", "budget_tokens": ""}
+    refused = change(operator, agent, **form)
+    assert refused.context["adminform"].form.errors == {"reason": ["Say why its level or its budget is changed."]}
+    change(operator, agent, **form, reason="it erred")
+    agent.refresh_from_db()
+    assert (agent.level, agent.budget_cost) == (Level.ADVISOR, Decimal("10.5"))
+    said = LogEntry.objects.get().change_message
+    assert "level: fully_autonomous → advisor" in said
+    assert "budget_cost: no limit → 10.5" in said
+    assert "it erred" in said
+
+
+def test_change_of_an_agent_keeps_what_is_spent(operator):
+    """A form that was opened before money was spent does not write the old figure back."""
+    agent = Agent.objects.create(name="scout", spent_cost=1)
+    Agent.objects.filter(pk=agent.pk).update(spent_cost=5)
+    change(operator, agent, description="new", level="4", budget_cost="", budget_tokens="")
+    agent.refresh_from_db()
+    assert (agent.description, agent.spent_cost) == ("new", 5)
+
+
+@pytest.mark.parametrize("name", ["agent", "capabilitylockout", "concurrencykey", "tunable"])
+def test_form_for_a_new_row(operator, name):
+    """A new row's form shows nothing that is not there yet."""
+    content = operator.get(reverse(f"admin:execution_{name}_add")).content.decode()
+    assert "object at 0x" not in content
+    assert "DatabaseDefault" not in content
+
+
+def test_new_agent(operator):
+    """An agent can be made here."""
+    form = {"name": "scout", "description": "", "level": "2", "budget_cost": "", "budget_tokens": ""}
+    operator.post(reverse("admin:execution_agent_add"), form)
+    assert agents.id_of("scout") == Agent.objects.get(name="scout").id
+
+
+def test_lockout_is_added_and_lifted(operator):
+    """A lockout is made through the ledger's verb, and lifted with a reason; it is never edited."""
+    agent = Agent.objects.create(name="scout")
+    form = {"capability": "web", "agent": str(agent.pk), "reason": "it erred", "until_0": "", "until_1": ""}
+    operator.post(reverse("admin:execution_capabilitylockout_add"), form)
+    lockout = CapabilityLockout.objects.get()
+    assert (lockout.agent, lockout.lifted_at) == (agent, None)
+    assert operator.post(page(lockout), {"capability": "other"}).status_code == 403
+    assert "1 lockout lifted" in words_of(act(operator, "capabilitylockout", "lift", [lockout], reason="mended"))
+    assert "1 lockout skipped" in words_of(act(operator, "capabilitylockout", "lift", [lockout], reason="again"))
+    lockout.refresh_from_db()
+    assert lockout.lifted_at is not None
+
+
+def test_breaker_is_reset(operator):
+    """A breaker is closed with a reason, through the ledger's verb; its threshold may be changed."""
+    breaker = Breaker.objects.create(name="web", state="open", failure_count=7)
+    change(operator, breaker, threshold="9", cooldown_seconds="30")
+    act(operator, "breaker", "close", [breaker], reason="mended")
+    breaker.refresh_from_db()
+    assert (breaker.state, breaker.failure_count, breaker.threshold) == ("closed", 0, 9)
+    assert Event.objects.get(kind="breaker.closed").data["reason"] == "mended"
+
+
+def test_key_is_changed(operator):
+    """A key's limit is changed, and the tokens that claims count are left alone."""
+    key = ConcurrencyKey.objects.create(name="api", limit_count=1, rate_count=5, token_count=5)
+    ConcurrencyKey.objects.filter(pk="api").update(token_count=2)
+    change(operator, key, limit_count="4", rate_count="5", rate_seconds="1.0")
+    key.refresh_from_db()
+    assert (key.limit_count, key.token_count) == (4, 2)
+    assert LogEntry.objects.get().object_id == "api"
+
+
+def test_tunable_is_changed(operator):
+    """A tunable's history says what it was."""
+    tunable = Tunable.objects.create(name="window", value=500)
+    change(operator, tunable, value="250")
+    tunable.refresh_from_db()
+    assert tunable.value == 250
+    assert LogEntry.objects.get().change_message == "value: 500.0 → 250.0"
+
+
+def test_more_than_an_action_takes(operator, monkeypatch):
+    """Too many at once are refused before anything is done."""
+    monkeypatch.setattr("execution.admin.reasons.MOST", 1)
+    chosen = [runs.start(seen.wait), runs.start(seen.wait)]
+    assert "At most 1 at once" in words_of(act(operator, "run", "cancel", chosen, reason="all"))
+    assert not Run.objects.filter(state=RunState.CANCELLED).exists()
+
+
+def test_page_of_nothing(operator):
+    """An id that is not there, or is none, leads back to the list."""
+    for wanted in (str(ids.new()), "nonsense"):
+        answer = operator.get(reverse("admin:execution_run_change", args=[wanted]), follow=True)
+        assert "exist" in words_of(answer)
+
+
+def test_steps_signals_and_events_of_a_run(operator):
+    """A run's id leads to its steps and events."""
+    run = runs.start(seen.wait)
+    runs.start(seen.wait)
+    assert [row.id for row in operator.get(f"{listed('step')}?q={run.id}").context["cl"].result_list] == [run.id]
+    assert {row.run_id for row in operator.get(f"{listed('event')}?q={run.id}").context["cl"].result_list} == {run.id}
+    assert Step.objects.count() == 2
+    assert not Signal.objects.exists()

@@ -1,0 +1,36 @@
+"""Durations as people write them."""
+
+from datetime import timedelta
+
+import pytest
+
+from execution.durations import seconds
+from execution.exceptions import OptionInvalid
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (90, 90),
+        (0.5, 0.5),
+        (timedelta(minutes=2), 120),
+        ("90s", 90),
+        ("1.5h", 5400),
+        ("6H", 21600),
+        ("1d 12h", 129600),
+        ("2w", 1209600),
+        (" 5 m ", 300),
+    ],
+)
+def test_duration_is_read(written, expected):
+    """Numbers are seconds; text has a number and a unit, once or more."""
+    assert seconds(written) == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["", "90", "soon", "5 parsecs", "6h or so", None, True, float("nan"), float("inf"), [1]]
+)
+def test_duration_that_is_none_says_how_to_write_one(written):
+    """What is no duration is refused with the option's name and examples."""
+    with pytest.raises(OptionInvalid, match=r"timeout is .*; write seconds, a timedelta, or text such as '90s'"):
+        seconds(written, name="timeout")
