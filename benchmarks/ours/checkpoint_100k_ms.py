@@ -1,0 +1,13 @@
+"""Saving a checkpoint of 100 KB, and loading it."""
+
+from benchmarks import command
+from benchmarks.ours import checkpoints
+
+
+def measure(load: command.Load) -> command.Measured:
+    """Measure at this size."""
+    return checkpoints.measure(load, size=100000)
+
+
+if __name__ == "__main__":
+    command.main(measure)

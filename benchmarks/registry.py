@@ -1,0 +1,218 @@
+"""Every figure that is measured, with its contenders and its target (`docs/benchmarks.md` is generated from here).
+
+To add one: a module `benchmarks/ours/<name>.py` with `measure(load)`, and an entry here.
+"""
+
+from benchmarks.figures import (
+    Contender,
+    Figure,
+    at_least,
+    at_least_times,
+    median_below,
+    percentile_below,
+    times_as_fast,
+    worst_below,
+)
+
+
+def _ours(name: str, *, count: int, quick_count: int) -> Contender:
+    return Contender(module=f"benchmarks.ours.{name}", count=count, quick_count=quick_count)
+
+
+def _peer(name: str, *, count: int, quick_count: int, options: tuple[str, ...] = (), note: str = "") -> Contender:
+    return Contender(
+        module=f"benchmarks.peers.{name}", count=count, quick_count=quick_count, options=options, note=note
+    )
+
+
+RECORDED_STEPS = Figure(
+    name="recorded_steps_per_s",
+    title="Recorded steps per second in one skill, 1 KB each",
+    unit="steps/s",
+    better="higher",
+    ours=_ours("recorded_steps_per_s", count=5000, quick_count=1000),
+    peers={
+        "dbos": _peer("dbos_steps", count=1000, quick_count=300, note="`@DBOS.step` in one workflow"),
+        "langgraph": _peer(
+            "langgraph_steps",
+            count=1500,
+            quick_count=400,
+            note="a checkpoint per node, stored before the next one starts; saver in pipeline mode",
+        ),
+        "langgraph_async": _peer(
+            "langgraph_steps",
+            count=1500,
+            quick_count=400,
+            options=("async",),
+            note="its default durability: goes on before the write is stored",
+        ),
+        "langgraph_tasks": _peer(
+            "langgraph_steps",
+            count=1500,
+            quick_count=400,
+            options=("tasks",),
+            note="the functional API's `@task`: goes on before the write is stored",
+        ),
+        "bare_commits": _peer(
+            "bare_commits", count=5000, quick_count=1500, note="prepared single-row INSERT, one commit each, psycopg 3"
+        ),
+    },
+    target=at_least_times(8, "dbos") & at_least_times(3, "langgraph") & at_least_times(0.75, "bare_commits"),
+)
+
+RUNS = Figure(
+    name="runs_per_s",
+    title="Single-step runs per second, start to finish, two pool processes",
+    unit="runs/s",
+    better="higher",
+    ours=_ours("runs_per_s", count=2000, quick_count=500),
+    peers={
+        "celery": _peer("celery_runs", count=2000, quick_count=500, note="prefork with two processes, results off"),
+        "celery_results": _peer(
+            "celery_runs",
+            count=2000,
+            quick_count=500,
+            options=("results",),
+            note="the same with results in Redis",
+        ),
+        "dbos_queue": _peer(
+            "dbos_runs",
+            count=1500,
+            quick_count=500,
+            note="two executors, each with as many workflows in flight as it likes, polled every 100 ms",
+        ),
+        "dbos_queue_default": _peer(
+            "dbos_runs",
+            count=1500,
+            quick_count=500,
+            options=("processes=1", "poll=1.0"),
+            note="one executor as it comes, polled every second",
+        ),
+        "dbos_queue_two_slots": _peer(
+            "dbos_runs",
+            count=400,
+            quick_count=200,
+            options=("slots=1", "poll=0.002"),
+            note="two executors held to one workflow each at a time, polled every 2 ms",
+        ),
+        "procrastinate": _peer(
+            "procrastinate_runs", count=1500, quick_count=500, note="two processes with five jobs in flight each"
+        ),
+        "procrastinate_two_slots": _peer(
+            "procrastinate_runs",
+            count=1000,
+            quick_count=500,
+            options=("slots=1",),
+            note="two processes held to one job each at a time",
+        ),
+        "procrastinate_one_process": _peer(
+            "procrastinate_runs",
+            count=1000,
+            quick_count=500,
+            options=("slots=2", "processes=1"),
+            note="one process with two jobs in flight",
+        ),
+    },
+    # Judged against each peer's fastest configuration; those held to two jobs at a time are there for comparison.
+    target=at_least_times(0.8, "celery") & at_least_times(2, "dbos_queue") & at_least_times(2, "procrastinate"),
+)
+
+CHAIN = Figure(
+    name="chain_10_ms",
+    title="A chain of 10 steps, start to last result, idle workers",
+    unit="ms",
+    better="lower",
+    ours=_ours("chain_10_ms", count=50, quick_count=20),
+    peers={
+        "celery_chain": _peer("celery_chain", count=50, quick_count=20, note="Celery's `chain`, results in Redis"),
+    },
+    target=times_as_fast(3, "celery_chain"),
+)
+
+BULK_START = Figure(
+    name="bulk_start_per_s",
+    title="Bulk start of runs into the ledger",
+    unit="runs/s",
+    better="higher",
+    ours=_ours("bulk_start_per_s", count=50_000, quick_count=10_000),
+    peers={},
+    target=at_least(10_000, "runs/s"),
+)
+
+START_LATENCY = Figure(
+    name="start_latency_ms",
+    title="Start to the first line of the skill, idle worker",
+    unit="ms",
+    better="lower",
+    ours=_ours("start_latency_ms", count=200, quick_count=50),
+    peers={},
+    target=median_below(15, "ms") & percentile_below(99, 60, "ms"),
+)
+
+CHECKPOINT_5K = Figure(
+    name="checkpoint_5k_ms",
+    title="Saving a checkpoint of 5 KB, and loading it",
+    unit="ms",
+    better="lower",
+    ours=_ours("checkpoint_5k_ms", count=500, quick_count=100),
+    peers={},
+    target=median_below(3, "ms") & median_below(3, "ms", of="load"),
+)
+
+CHECKPOINT_100K = Figure(
+    name="checkpoint_100k_ms",
+    title="Saving a checkpoint of 100 KB, and loading it",
+    unit="ms",
+    better="lower",
+    ours=_ours("checkpoint_100k_ms", count=300, quick_count=60),
+    peers={},
+    target=median_below(10, "ms") & median_below(3, "ms", of="load"),
+)
+
+CRASH_TO_RESUME = Figure(
+    name="crash_to_resume_ms",
+    title="`kill -9` of a whole worker to the first new checkpoint elsewhere, a slot free",
+    unit="ms",
+    better="lower",
+    ours=_ours("crash_to_resume_ms", count=50, quick_count=5),
+    peers={},
+    target=median_below(2500, "ms") & worst_below(4000, "ms", attempts=50),
+    rounds=1,
+)
+
+APPEND_STORAGE = Figure(
+    name="append_storage_ratio",
+    title="Storage of 5,000 appended messages of 4 KB, as a share of their own size, and the time to resume",
+    unit="ratio",
+    better="lower",
+    ours=_ours("append_storage_ratio", count=5000, quick_count=500),
+    peers={},
+    target=median_below(1, "of their own size") & median_below(100, "ms", of="resume"),
+    rounds=1,
+)
+
+SCALE = Figure(
+    name="scale_ratio",
+    title="A claim, a feed and a wake beside 1,000,000 ready steps and timers, over the same beside 1,000",
+    unit="ratio",
+    better="lower",
+    ours=_ours("scale_ratio", count=1_000_000, quick_count=50_000),
+    peers={},
+    target=median_below(1.3, "for a claim", of="claim")
+    & median_below(1.3, "for a feed", of="feed")
+    & median_below(1.3, "for a wake", of="wake"),
+    rounds=1,
+)
+
+FIGURES = (
+    RECORDED_STEPS,
+    RUNS,
+    CHAIN,
+    BULK_START,
+    START_LATENCY,
+    CHECKPOINT_5K,
+    CHECKPOINT_100K,
+    CRASH_TO_RESUME,
+    APPEND_STORAGE,
+    SCALE,
+)
