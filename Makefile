@@ -38,7 +38,7 @@ down: setup ## Stop the embedded servers
 	$(BIN)/python -m config.substrate stop
 
 test: lint types migrations-check ## Lint, types, migrations and the tests
-	$(BIN)/python -m pytest -m "not chaos and not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not chaos"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -345,7 +345,7 @@ class Keeper:
     def _report(self) -> None:
         """Tell the ledger that this worker lives and what is free, and the board what waits in its queues."""
         performing = len(self.board.performed())
-        can_take = not self.is_draining and not boards.is_stopped(self.pid)
+        can_take = not (self.is_draining or boards.is_stopped(self.pid) or boards.is_taken_alone(self.board, self.pid))
         free = max(0, min(self.free, self.slots - performing)) if can_take else 0
         ledger.ask(
             "UPDATE execution_worker SET seen_at = clock_timestamp(), gone_at = NULL, "
@@ -381,10 +381,7 @@ def bury(board: boards.Board, *, is_draining: bool) -> None:
                 released.append(step_id)
     board.remove()
     with contextlib.suppress(Exception):
-        ledger.ask(
-            "UPDATE execution_worker SET gone_at = clock_timestamp(), free_count = 0 WHERE id = %s AND gone_at IS NULL",
-            [board.worker_id],
-        )
+        ledger.ask("SELECT execution_bury_v1(%s)", [[board.worker_id]])
         doorbell.ring_for(released)
 
 

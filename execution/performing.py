@@ -121,9 +121,11 @@ def _claim(task: SkillTask, task_id: str, args: Any, kwargs: Any, request: dict[
     board = boards.current()
     slot = boards.slot(board) if board else None
     step_id, attempt_id = ids.from_celery(task_id), ids.new()
-    if board is not None and slot is not None and _may_not_claim(board, slot):
-        _leave_to_others(task, task_id, args, kwargs, request)
-        return None
+    if board is not None and slot is not None:
+        _wait_for_permission(board, slot)
+        if _may_not_claim(board, slot):
+            _leave_to_others(task, task_id, args, kwargs, request)
+            return None
     alone = board is None or boards.performing_count(board, os.getpid()) == 0
     if board is not None and board.has_lines and not (task.time_limit or task.soft_time_limit):
         other = _claim_in_turn(step_id, attempt_id, alone=alone)
@@ -138,17 +140,22 @@ def _claim(task: SkillTask, task_id: str, args: Any, kwargs: Any, request: dict[
         claimed = ledger.claim(step_id, attempt_id, worker_id=worker_id(), pid=os.getpid(), alone=alone)
     if isinstance(claimed, Claim):
         return claimed
-    if claimed.verdict == "later":
-        ledger.unring(step_id)
+    # A suspect that must wait to be alone stays rung for: the feeder comes back to it, later and later.
     log.debug("step.not_claimed", step=task_id, verdict=claimed.verdict, reason=claimed.reason)
     return None
 
 
 def _may_not_claim(board: boards.Board, slot: int) -> bool:
-    deadline = time.monotonic() + _KEEPER_SECONDS
-    while not board.is_kept and time.monotonic() < deadline:
-        time.sleep(0.01)
     return not board.is_kept or board.is_draining or board.is_barred(slot) or boards.is_taken_alone(board, os.getpid())
+
+
+def _wait_for_permission(board: boards.Board, slot: int) -> None:
+    """Wait for a keeper, and as long as another thread has this process to itself: until then this slot is busy."""
+    deadline = time.monotonic() + _KEEPER_SECONDS
+    while _may_not_claim(board, slot) and not board.is_draining and not board.is_barred(slot):
+        if not board.is_kept and time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
 
 
 def _claim_in_turn(step_id: uuid.UUID, attempt_id: uuid.UUID, *, alone: bool) -> Claim | None:

@@ -1,17 +1,21 @@
 """Real servers for every test: a home of the tests' own, a database migrated once, a Redis that is empty each time.
 
 A session stops the servers that it started; `CELERIAC_HOME=.celeriac/test .venv/bin/python -m config.substrate start`
-keeps them up between sessions. Two sessions at once need a CELERIAC_HOME each.
+keeps them up between sessions. Two sessions at once need a CELERIAC_HOME each, and so do the lanes of one (`-n 3`): what
+the tests mostly do is wait for leases, so lanes side by side cost little of each other's time.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+LANE = os.environ.get("PYTEST_XDIST_WORKER", "")
 os.environ.setdefault("CELERIAC_HOME", str(REPOSITORY / ".celeriac" / "test"))
+if LANE:
+    os.environ["CELERIAC_HOME"] += f"-{LANE}"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 
 import django  # noqa: E402 - the home must be named before anything reads it
@@ -22,11 +26,20 @@ from config import substrate  # noqa: E402
 from tests.workers import Workers  # noqa: E402
 
 WERE_RUNNING = any(server.is_running for server in substrate.status())
-substrate.ensure()
 # Here and not by pytest-django's option, which would read the settings before this file has named the home.
 django.setup()
 
 Answer = TypeVar("Answer")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring the servers up, but not for a process that only hands tests out to lanes."""
+    if not LANE and config.getoption("numprocesses", None):
+        del os.environ[
+            "DJANGO_SETTINGS_MODULE"
+        ]  # a lane that inherited it would read the settings before it has a home
+        return
+    substrate.ensure()
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +72,18 @@ def _forget_rows() -> None:
 def eventually() -> Callable[..., object]:
     """Wait for a condition with a deadline, and return what made it true."""
     return wait_until
+
+
+@pytest.fixture
+def grown_server(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a server that is older than a lease, here and in the workers: beside a younger one nobody is thought dead."""
+    from execution import ledger
+
+    settings.CELERIAC = settings.CELERIAC | {"lease_seconds": 6, "heartbeat_seconds": 2.0}
+    monkeypatch.setenv("CELERIAC_LEASE_SECONDS", "6")
+    monkeypatch.setenv("CELERIAC_HEARTBEAT_SECONDS", "2")
+    age = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '6 seconds' AS is_grown"
+    wait_until(lambda: ledger.ask(age)[0].is_grown, message="the server is older than a lease")
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
             "lacks_v1",
             "open_v1",
             "window_v1",
+            "bury_v1",
             "ring_v1",
             "turn_v1",
             "has_lines_v1",

@@ -35,7 +35,9 @@ BEGIN
     RETURN QUERY
         SELECT s.id, s.epoch, 'its lease ran out'::text FROM execution_step s
         WHERE s.state = 'running' AND s.lease_until < v_now ORDER BY s.lease_until LIMIT p_limit;
-    UPDATE execution_worker w SET gone_at = v_now
-    WHERE w.gone_at IS NULL AND (w.missing_count >= 2 OR NOT w.holds_lock AND w.seen_at < v_now - interval '5 minutes')
-      AND NOT EXISTS (SELECT 1 FROM execution_step s WHERE s.worker_id = w.id AND s.state = 'running');
+    PERFORM execution_bury_v1(ARRAY(
+        SELECT w.id FROM execution_worker w
+        WHERE w.gone_at IS NULL AND (w.missing_count >= 2 OR NOT w.holds_lock AND w.seen_at < v_now - interval '5 minutes')
+          AND NOT EXISTS (SELECT 1 FROM execution_step s WHERE s.worker_id = w.id AND s.state = 'running')
+        ORDER BY w.id));
 END $$;

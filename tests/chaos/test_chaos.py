@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from execution import ledger, runs
 from execution.exceptions import LedgerAway
-from execution.models import Run
+from execution.models import Errand, Run
 from tests.chaos import invariants, skills
 from tests.chaos.hand import LEASE, Hand
 
@@ -126,9 +126,9 @@ def _patiently(action: Any) -> Any:
 
 def _wait_for_the_end(hand: Hand, patience: float) -> list[str]:
     deadline = time.monotonic() + patience
-    while Run.objects.exclude(state__in=["completed", "failed", "cancelled"]).exists():
+    while Run.objects.exclude(state__in=["completed", "failed", "cancelled"]).exists() or Errand.objects.exists():
         if time.monotonic() > deadline:
-            return [f"after {patience:.0f} s of calm some runs have not ended"]
+            return [f"after {patience:.0f} s of calm some runs have not ended, or something is still owed"]
         hand.heal()
         hand.settle()
         time.sleep(0.3)

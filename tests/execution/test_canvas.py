@@ -475,7 +475,7 @@ def test_foreign_messages_are_performed_by_a_real_worker(worker):
     assert Step.objects.filter(pk__in=[sent.id, later.id]).count() == 2
 
 
-def test_chain_goes_on_after_its_worker_is_killed(workers, eventually):
+def test_chain_goes_on_after_its_worker_is_killed(grown_server, workers, eventually):
     """A chain with a group inside ends although the worker that performs it is killed on the way."""
     first = workers(skills="tests.canvas_skills")
     result = chain(

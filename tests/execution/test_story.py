@@ -45,7 +45,7 @@ def test_completed_run(workers):
     assert found.statistics.mean_bytes == found.statistics.total_bytes / 4
 
 
-def test_crash_and_take_over(workers, tmp_path):
+def test_crash_and_take_over(grown_server, workers, tmp_path):
     """A killed worker's step is told as given back, taken over by whom after how long, and from which checkpoint."""
     gate = tmp_path / "gate"
     first = workers("first", skills=SKILLS, concurrency=1)

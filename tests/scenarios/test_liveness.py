@@ -71,7 +71,7 @@ KILLS = {
 
 
 @pytest.mark.parametrize("victim", KILLS)
-def test_killed_work_goes_on_elsewhere(workers, eventually, victim):
+def test_killed_work_goes_on_elsewhere(grown_server, workers, eventually, victim):
     """What was killed goes on elsewhere within four seconds, from its last checkpoint, and nothing is done twice."""
     first = workers(skills=SKILLS, concurrency=1)
     run = skills.work.start(count=150)
@@ -264,7 +264,7 @@ def test_progress_between_deaths_is_no_poison(workers, eventually, tmp_path):
     assert run.wait(timeout=90) == 6
 
 
-def test_deploys_are_no_crashes(workers, eventually, tmp_path):
+def test_deploys_are_no_crashes(grown_server, workers, eventually, tmp_path):
     """A step whose workers are killed and restarted again and again is never poison."""
     run = skills.hold.start(folder=str(tmp_path))
     for count in range(1, 5):
@@ -278,7 +278,7 @@ def test_deploys_are_no_crashes(workers, eventually, tmp_path):
     assert endings(run) == ["lost"] * 4 + ["completed"]
 
 
-def test_suspects_of_a_thread_pool_are_retried_alone(workers, eventually, tmp_path):
+def test_suspects_of_a_thread_pool_are_retried_alone(grown_server, workers, eventually, tmp_path):
     """When a thread kills its worker the others are innocent: they complete alone, and it alone is poison."""
     inspected = runs.start(skills.suicide, {"folder": str(tmp_path / "poison")})
     others = [skills.hold.start(folder=str(tmp_path / "hold"), seconds=3.0) for _ in range(2)]
@@ -291,6 +291,8 @@ def test_suspects_of_a_thread_pool_are_retried_alone(workers, eventually, tmp_pa
         inspected.wait(timeout=20)
     for other in others:
         assert other.wait(timeout=40) == "held"
+    messages = worker.log().count(" received")
+    assert messages < 20, "what waits behind a step that has its process to itself is not sent over and over"
 
 
 # Ending what must end
@@ -383,7 +385,7 @@ def test_deaf_thread_is_fenced_and_its_worker_recycled(workers, eventually, tmp_
 # While every slot is busy
 
 
-def test_upkeep_goes_on_while_every_slot_is_busy(workers, eventually, tmp_path):
+def test_upkeep_goes_on_while_every_slot_is_busy(grown_server, workers, eventually, tmp_path):
     """With every slot of the fleet held and no beat, timers fire on time, and a crashed neighbour is found."""
     held = [skills.hold.start(folder=str(tmp_path), seconds=120.0) for _ in range(2)]
     survivor, victim = workers(skills=SKILLS, concurrency=1), workers(skills=SKILLS, concurrency=1)

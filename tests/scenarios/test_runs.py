@@ -17,7 +17,7 @@ def noted(run):
     return Checkpoint.objects.filter(step_id=run.id, kind="append", name="notes").count()
 
 
-def test_run_is_killed_asks_and_calls_a_child_to_its_end(workers, eventually, tmp_path):
+def test_run_is_killed_asks_and_calls_a_child_to_its_end(grown_server, workers, eventually, tmp_path):
     """A worker dies in mid-loop; another goes on: every page is noted and paid once, the answer and the child come in."""
     first = workers(skills=SKILLS)
     gate = tmp_path / "gate"
