@@ -543,10 +543,11 @@ def _retarget(opening: Opening, canvas: dict[str, Any] | None, *, is_fresh: bool
 
 def publish(payload: dict[str, Any]) -> None:
     """Send what an errand holds; a second time it sends the same ids."""
-    app = current_app._get_current_object()  # noqa: SLF001 - a proxy's only way to its app
-    if "chord" in payload:
-        from execution import chords
+    from execution import chords, skills
 
+    app = current_app._get_current_object()  # noqa: SLF001 - a proxy's only way to its app
+    skills.import_all(app)
+    if "chord" in payload:
         chords.send_body(app, payload["chord"])
         return
     rows = ledger.ask(

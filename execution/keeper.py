@@ -36,12 +36,13 @@ def main() -> None:
     lock = register_early(description)
 
     import django
+    from celery import current_app
+    from celery.utils.imports import symbol_by_name
 
     if description["app"]:
-        from celery.utils.imports import symbol_by_name
-
         symbol_by_name(description["app"]).set_current()
     django.setup()
+    current_app.conf.include = description["include"]
     from execution.keeping import Keeper
 
     Keeper.of(description, lock).run()

@@ -107,6 +107,7 @@ class KeeperStep(bootsteps.StartStopStep):
             "pid": os.getpid(),
             "board": str(self.board.path),
             "app": app_path(worker.app),
+            "include": list(worker.app.conf.include),
             "pool": _pool_name(worker),
             "queues": sorted(worker.app.amqp.queues.consume_from),
             "slots": _slot_count(worker),

@@ -429,8 +429,14 @@ def named(name: str) -> SkillTask:
     raise SkillUnknown(name, next(iter(get_close_matches(name, names, n=1)), None))
 
 
+@functools.cache
+def import_all(app: Celery) -> None:
+    """Import every module that holds tasks, once in a process: a keeper begins without them."""
+    app.loader.import_default_modules()
+
+
 def all_skills() -> dict[str, SkillTask]:
     """Return every skill that this process knows, by name."""
     app = current_app._get_current_object()  # noqa: SLF001 - as above
-    app.loader.import_default_modules()
+    import_all(app)
     return {name: task for name, task in sorted(app.tasks.items()) if isinstance(task, SkillTask) and task.is_durable}
