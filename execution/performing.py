@@ -435,6 +435,7 @@ def _left(claim: Claim, context: Context, leave: Leave) -> Outcome:
         return Parked(waiting=leave.waiting, reason=leave.reason, records=context.close())
     if isinstance(leave, CancelRequested):
         return Cancelled(records=context.close())
+    log.warning("step.fenced", step=str(claim.step_id), epoch=claim.epoch)
     charge_late(claim, context.close())
     return Lost()
 

@@ -55,9 +55,9 @@ def install_after_migrate(**_: Any) -> None:
 
     tables = set(connection.introspection.table_names())
     if "execution_event" in tables:
-        from execution import events
+        from execution import events, ledger
 
         events.note_generation()
-        events.make_partitions()
+        ledger.once_connected(events.make_partitions)
     if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in tables:
         install(SCHEDULE)

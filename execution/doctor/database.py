@@ -13,11 +13,13 @@ import psycopg
 from django.conf import settings
 from django.db import connection, connections
 
+from execution import words
 from execution.doctor.findings import Finding, error, first_line, ok, warning
 
 OLDEST = 150000
 CLOCK_SECONDS = 2.0
 DAYS_AHEAD = 14
+HORIZON_SECONDS = 600
 OTHER_VERSION = "Deploy one version everywhere and migrate; a database of development is best made anew."
 START = "python -m config.substrate start (any manage.py or celery command does it by itself)"
 _OBJECT = re.compile(r"CREATE (?:OR REPLACE )?(FUNCTION|VIEW|TABLE) (execution_\w+)", re.IGNORECASE)
@@ -261,4 +263,23 @@ def moment_of(event_id: str) -> datetime:
 
 
 REACHING = (reachable,)
-LOOKS = (durability, pooler, clock, migrations, functions, partitions)
+
+
+def horizon() -> Iterator[Finding]:
+    """Look whether an old transaction that still writes holds back vacuum, and what waits for old transactions."""
+    from execution import events
+
+    found = events.horizon()
+    if found["lag_seconds"] > HORIZON_SECONDS:
+        blocker = found["blocker"]
+        who = f"{blocker['application'] or 'a client'} in the database {blocker['database']}"
+        yield warning(
+            "database.horizon",
+            f"a transaction of {who} has been writing for {words.length(found['lag_seconds'])}: vacuum waits for it",
+            f"Commit or roll it back. SELECT pg_terminate_backend({blocker['pid']}) ends it."
+            if blocker["pid"]
+            else "COMMIT PREPARED or ROLLBACK PREPARED ends it.",
+        )
+
+
+LOOKS = (durability, pooler, clock, migrations, functions, partitions, horizon)

@@ -185,7 +185,20 @@ def beat() -> Iterator[Finding]:
         )
     if disabled:
         yield warning("beat.disabled", f"disabled in the schedule: {words.listed(disabled)}", "Enable it in the admin.")
-    if not missing and not disabled:
+    silent = rows(
+        "SELECT p.name, p.last_run_at FROM django_celery_beat_periodictask p WHERE p.task = ANY (%s) AND p.enabled "
+        "AND coalesce(p.last_run_at, p.date_changed) < clock_timestamp() - interval '2 days' ORDER BY p.name",
+        [list(wanted)],
+    )
+    if silent:
+        since = max((moment for _, moment in silent if moment), default=None)
+        last = f"has not run since {words.moment(since)}" if since else "has never run"
+        yield warning(
+            "beat.silent",
+            f"{words.listed([name for name, _ in silent])} {last}: beat seems to be down",
+            "Run one: celery -A config beat (make up has one).",
+        )
+    if not missing and not disabled and not silent:
         yield ok("beat.schedule", f"beat's schedule has {words.counted(len(wanted), 'task')} of the ledger")
 
 

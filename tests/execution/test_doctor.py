@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from config import celery_app
-from execution import doctor
+from execution import doctor, ledger
 from execution.doctor import broker, database, findings, work
 from execution.models import CycleState, Worker
 from tests import command_skills
@@ -201,6 +201,19 @@ def test_pooler_against_the_settings(monkeypatch, settings):
     assert looked(database.pooler)["database.pooler"].level == doctor.WARNING
 
 
+@pytest.mark.django_db
+def test_transaction_that_stays_open(monkeypatch):
+    """A transaction that has been writing for long is named, with what ends it."""
+    monkeypatch.setattr(database, "HORIZON_SECONDS", 0)
+    with ledger.connect("forgotten") as other:
+        other.execute("BEGIN")
+        pid = other.execute("SELECT pg_backend_pid(), pg_current_xact_id()").fetchone()[0]
+        found = looked(database.horizon)["database.horizon"]
+        other.execute("ROLLBACK")
+    assert "forgotten" in found.text
+    assert f"pg_terminate_backend({pid})" in found.mend
+
+
 class TestBroker:
     """What is wrong with Celery's settings."""
 
@@ -280,3 +293,12 @@ class TestWork:
 
         PeriodicTask.objects.all().delete()
         assert looked(work.beat)["beat.schedule"].level == doctor.WARNING
+
+    def test_beat_that_is_down(self):
+        """A schedule that nobody has run for days is warned of."""
+        from django_celery_beat.models import PeriodicTask
+
+        PeriodicTask.objects.filter(task="execution.clean_up").update(last_run_at=timezone.now() - timedelta(days=3))
+        found = looked(work.beat)["beat.silent"]
+        assert found.level == doctor.WARNING
+        assert "celeriac: clean up has not run since" in found.text
