@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_app, maybe_signature
@@ -279,6 +280,7 @@ def _ledger_priority(app: Celery, priority: int | None) -> int | None:
     return max(-_HIGHEST, min(_HIGHEST, turned))
 
 
+@lru_cache(maxsize=8)
 def _is_redis(app: Celery) -> bool:
     return str(app.conf.broker_url or "").startswith(("redis", "rediss", "sentinel"))
 
@@ -644,6 +646,17 @@ def _spread_failure(app: Celery, step: Any) -> None:
             request.chord = signatures.unpacked(step.canvas["foreign_chord"])
             backend.on_chord_part_return(request, "FAILURE", error)
         backend._fail_chain(kept.get("chain"), error, trace)  # noqa: SLF001 - Celery's own
-        request.errbacks = kept.get("link_error")
+        request.errbacks = _open_error_links(app, request, kept.get("link_error") or [])
         if request.errbacks:
             backend._call_task_errbacks(request, error, trace)  # noqa: SLF001 - Celery's own
+
+
+def _open_error_links(app: Celery, request: Request, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Open the durable error links that take nothing of the error; return the others, which Celery calls."""
+    wanting = []
+    for link in links:
+        if link.get("immutable") and signatures.skill_of(link, app) is not None:
+            maybe_signature(link, app=app).apply_async(parent_id=request.id, root_id=request.root_id)
+        else:
+            wanting.append(link)
+    return wanting

@@ -300,7 +300,8 @@ class Finish:
     following: Claim | None = None
 
 
-_FINISH: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)"
+_FINISH: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s)"
+_FINISH_RECORDING: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)"
 # Volatile functions in a join are called for every row of its left side: what must not be claimed has no queue.
 _FOLLOW: LiteralString = (
     "execution_claim_next_v1(CASE f.verdict WHEN 'done' THEN %s END, %s, %s, %s, %s, %s, true, f.ready)"
@@ -326,10 +327,12 @@ def finish(
         ending,
         output.data if output else None,
         Jsonb(_with_breaker(claim, details or {}), dumps=_dumped),
-        *_columns(records),
-        *(_charges(records) if charges else (None, None)),
     ]
-    while (written := _finish(parameters, wish)).verdict == "again":
+    function = _FINISH
+    if records:
+        function = _FINISH_RECORDING
+        parameters += [*_columns(records), *(_charges(records) if charges else (None, None))]
+    while (written := _finish(function, parameters, wish)).verdict == "again":
         log.debug("ledger.finish_again", step=str(claim.step_id))
     return written
 
@@ -351,13 +354,13 @@ def _with_breaker(claim: Claim, details: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finish(parameters: list[Any], wish: Wish | None) -> Finish:
+def _finish(function: LiteralString, parameters: list[Any], wish: Wish | None) -> Finish:
     if wish is None:
-        row = ask(f"SELECT * FROM {_FINISH}", parameters)[0]  # noqa: S608 - literal parts
+        row = ask(f"SELECT * FROM {function}", parameters)[0]  # noqa: S608 - literal parts
         return Finish(verdict=row.verdict, state=row.state or "", ready=row.ready or [], errands=row.errands or [])
     row = ask(
         f"SELECT f.verdict AS f_verdict, f.state AS f_state, f.ready AS f_ready, f.errands AS f_errands, n.* "  # noqa: S608
-        f"FROM {_FINISH} f LEFT JOIN LATERAL {_FOLLOW} n ON true",
+        f"FROM {function} f LEFT JOIN LATERAL {_FOLLOW} n ON true",
         [*parameters, wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid],
     )[0]
     return Finish(
