@@ -46,6 +46,7 @@ from execution.replay import Items
 T = TypeVar("T")
 EFFECT_POLICIES = ("retry", "ask", "fail")
 LONGEST_NAME = 200
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 _LENGTHS = ("seconds", "minutes", "hours", "days", "weeks", "milliseconds", "microseconds")
 
 
@@ -138,7 +139,7 @@ class Context(Pass):
         """Record a result, and return it as every later pass will see it."""
         packed = values.pack(result, place=f"the result of {token!r}")
         self._write(self._record(full, "once", packed))
-        return packed.value()
+        return result if type(result) in _AS_THEY_ARE else packed.value()
 
     def each(self, name: str, items: Iterable[T], *, every: int = 1) -> Iterator[T]:
         """Go through items with a cursor that survives a crash; what an iteration collects is written with it.

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from typing import Any, LiteralString
 import psycopg
 import structlog
 from django.db import connections
-from psycopg.rows import TupleRow, namedtuple_row
+from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb, JsonbLoader
 
 from execution import conf, values
@@ -29,7 +30,10 @@ from execution.exceptions import LedgerAway
 log = structlog.get_logger(__name__)
 _local = threading.local()
 
+_shapes: dict[str, Callable[[Sequence[Any]], Any]] = {}
+
 Connection = psycopg.Connection[TupleRow]
+Cursor = psycopg.Cursor[TupleRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +159,9 @@ def ask(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) 
     deadline = time.monotonic() + conf.current().database_patience_seconds
     while True:
         try:
-            with connection().cursor(binary=True, row_factory=namedtuple_row) as cursor:
-                cursor.execute(sql, parameters)
-                return cursor.fetchall() if cursor.description else []
+            cursor = _cursor()
+            cursor.execute(sql, parameters)
+            return _rows(sql, cursor)
         except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
             if time.monotonic() > deadline:
                 raise
@@ -169,14 +173,48 @@ def ask(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) 
             close()
 
 
+def _cursor() -> Cursor:
+    """Return the cursor with which this thread's connection asks: to make one for each question costs a tenth of it."""
+    asked = connection()
+    cursor: Cursor | None = getattr(_local, "cursor", None)
+    if cursor is None or cursor.connection is not asked:
+        cursor = _local.cursor = asked.cursor(binary=True)
+    return cursor
+
+
+def _rows(sql: str, cursor: Cursor) -> list[Any]:
+    """Return the rows of an answer, named by its columns; their names are looked at once for each statement."""
+    if cursor.pgresult is None or not cursor.pgresult.nfields:
+        return []
+    row = _shapes.get(sql)
+    if row is None:
+        row = _shapes[sql] = _named([column.name for column in cursor.description or ()])
+    return [row(values) for values in cursor.fetchall()]
+
+
+def _named(columns: list[str]) -> Callable[[Sequence[Any]], Any]:
+    make: Any = namedtuple  # noqa: PYI024 - the columns are known when the statement has been asked
+    row: Callable[[Sequence[Any]], Any] = make("Row", columns, rename=True)._make
+    return row
+
+
 def ask_in_transaction(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
     """Run one statement on Django's connection, inside whatever transaction the caller has open."""
     django = connections["default"]
     django.ensure_connection()
-    with django.wrap_database_errors, psycopg.Cursor(django.connection, row_factory=namedtuple_row) as cursor:
-        cursor.adapters.register_loader("jsonb", JsonbLoader)  # Django's own leaves JSON as text
+    with django.wrap_database_errors:
+        cursor = _own_cursor(django.connection)
         cursor.execute(sql, parameters)
-        return cursor.fetchall() if cursor.description else []
+        return _rows(sql, cursor)
+
+
+def _own_cursor(asked: Connection) -> Cursor:
+    """Return the cursor with which Django's connection of this thread asks the ledger."""
+    cursor: Cursor | None = getattr(_local, "own_cursor", None)
+    if cursor is None or cursor.connection is not asked:
+        cursor = _local.own_cursor = psycopg.Cursor(asked)
+        cursor.adapters.register_loader("jsonb", JsonbLoader)  # Django's own leaves JSON as text
+    return cursor
 
 
 def _is_away(error: psycopg.Error) -> bool:
@@ -267,6 +305,11 @@ def record(step_id: uuid.UUID, epoch: int, records: Sequence[Record]) -> Any:
     """Save checkpoints and charge spends; answers verdict, control and conflict."""
     keep_blobs([item.packed for item in records])
     charges = any(item.cost is not None or item.tokens is not None for item in records)
+    if len(records) == 1 and not charges:
+        return ask(
+            "SELECT * FROM execution_save_v1(%s, %s, %s, %s, %s, %s, %s, %b, %s)",
+            [step_id, epoch, *(column[0] for column in _columns(records))],
+        )[0]
     return ask(
         "SELECT * FROM execution_record_v1(%s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)",
         [step_id, epoch, *_columns(records), *(_charges(records) if charges else (None, None))],

@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
             "claim_v1",
             "claim_next_v1",
             "record_v1",
+            "save_v1",
         ),
         *create("free_key_v1", "hold_breaker_v1", "judge_breaker_v1", "owe_parent_v1", "pass_on_v1", "late_v1"),
         *create("end_run_v1", "close_run_v1", "release_v1"),
