@@ -238,6 +238,17 @@ class Board:
                 found.append(entry)
         return found
 
+    def slots_of(self, pid: int) -> list[int]:
+        """Return the slots that the threads of a process have taken."""
+        found = []
+        for index in range(_COUNT):
+            holder, _ = self._holder(index)
+            if holder == 0:
+                break
+            if holder == pid:
+                found.append(index)
+        return found
+
     def performed(self) -> list[Entry]:
         """Return the slots that show a step."""
         return [entry for entry in self.entries() if entry.step_id is not None]
@@ -358,7 +369,7 @@ def performing_count(board: Board, pid: int) -> int:
 
 def is_taken_alone(board: Board, pid: int) -> bool:
     """Tell whether a process performs a step that must have it to itself."""
-    return any(entry.pid == pid and board.is_alone(entry.index) for entry in board.performed())
+    return any(board.is_alone(index) for index in board.slots_of(pid))
 
 
 def is_alive(pid: int, started: float) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -72,11 +73,16 @@ class Context(Pass):
         self._lists: dict[str, list[bytes]] = {}
         self._caps: list[tuple[Decimal, int]] = []
         self._begun: list[uuid.UUID] = []
-        self.log = structlog.get_logger("celeriac.skill").bind(
-            run=str(claim.run_id), step=str(claim.step_id), attempt=claim.epoch, skill=claim.skill
-        )
 
     # What it is
+
+    @cached_property
+    def log(self) -> Any:
+        """A structured log that knows the run, the step and the attempt."""
+        claim = self._claim
+        return structlog.get_logger("celeriac.skill").bind(
+            run=str(claim.run_id), step=str(claim.step_id), attempt=claim.epoch, skill=claim.skill
+        )
 
     @property
     def run_id(self) -> uuid.UUID:
