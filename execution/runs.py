@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
@@ -52,7 +52,7 @@ OPTIONS = frozenset({
     "agent", "key", "correlation_id", "start_at", "priority", "queue", "tags", "budget", "deadline", "run_id",
 })  # fmt: skip
 _BULK_OPTIONS = OPTIONS - {"key", "run_id"}
-_open = open_runs
+_WITH_PARENT = "parent"  # why a run is paused that its parent has taken along
 
 
 def key_of(*parts: Any) -> str:
@@ -236,11 +236,16 @@ def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
 
 @transaction.atomic
 def pause(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
-    """Pause a run: nothing new starts, and what is performed suspends at its next context call."""
+    """Pause a run and its children: nothing new starts, and what is performed suspends at its next context call."""
     held = hold(run)
     if held.state not in (RunState.PENDING, RunState.RUNNING, RunState.PARKED):
         raise RunEnded(held.id, held.state, "be paused")
-    Run.objects.filter(pk=held.id).update(state=RunState.PAUSED, waiting="paused")
+    _pause(held, {"by": by, "reason": reason})
+    return _fresh(held)
+
+
+def _pause(held: Run, told: dict[str, Any], waiting: str = "paused") -> None:
+    Run.objects.filter(pk=held.id).update(state=RunState.PAUSED, waiting=waiting)
     _update_steps(held, Q(state=StepState.RUNNING, control=""), control="pause")
     _update_steps(
         held,
@@ -250,13 +255,22 @@ def pause(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
         rung_at=None,
         changed_at=timezone.now(),
     )
-    note("run.paused", held, {"by": by, "reason": reason})
-    return _fresh(held)
+    note("run.paused", held, told)
+    active = (RunState.PENDING, RunState.RUNNING)
+    for child in map(hold, _children(held, state__in=active)):
+        if child.state in active:
+            _pause(child, told | {"reason": told["reason"] or "its parent was paused"}, waiting=_WITH_PARENT)
+
+
+def _children(run: Run, **which: Any) -> QuerySet[Run]:
+    """Return the runs that a run's steps have opened."""
+    steps = Step.objects.filter(run_id=run.id).values("id")
+    return Run.objects.filter(parent_step_id__in=steps, **which).order_by("id")
 
 
 @transaction.atomic
 def resume(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
-    """Let a paused or parked run go on."""
+    """Let a paused or parked run go on, and the children that were paused with it."""
     held = hold(run)
     if held.state not in (RunState.PAUSED, RunState.PARKED):
         raise NotPossible(f"run {held.id} is {held.state}: only a paused or parked run can be resumed")
@@ -267,6 +281,8 @@ def resume(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run
         held, Q(state=StepState.PARKED) | Q(state=StepState.WAITING, waiting="paused"), **_ready(timezone.now())
     )
     note("run.resumed", held, {"by": by, "reason": reason})
+    for child in _children(held, state=RunState.PAUSED, waiting=_WITH_PARENT):
+        resume(child, by=by, reason=reason or "its parent was resumed")
     _ring_after_commit(ready)
     return _fresh(held)
 
@@ -296,8 +312,7 @@ def cancel(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run
     running = ledger.ask_in_transaction("SELECT execution_stop_steps_v1(%s) AS n", [held.id])[0].n
     if running == 0:
         ledger.ask_in_transaction("SELECT execution_end_run_v1(%s, 'cancelled', NULL)", [held.id])
-    steps = Step.objects.filter(run_id=held.id).values("id")
-    for child in Run.objects.filter(parent_step_id__in=steps).exclude(state__in=ENDED).order_by("id"):
+    for child in _children(held).exclude(state__in=ENDED):
         cancel(child, by=by, reason=reason or "its parent was cancelled")
     return _fresh(held)
 

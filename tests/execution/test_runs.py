@@ -242,6 +242,22 @@ def test_pause_holds_back_and_resume_lets_go(stage):
         runs.pause(run)
 
 
+def test_pause_takes_children_along(stage):
+    """Children are paused and resumed with their parent; one that was paused by itself stays paused."""
+    kind = stage.skill(lambda: 1)
+    run = stage.skill(lambda ctx: ctx.collect(*(ctx.begin(kind, token=token) for token in "abc"))).start()
+    stage.play(run)
+    first, second, third = Run.objects.filter(parent_run_id=run.id).order_by("id")
+    assert stage.play(second).state == "completed"
+    runs.pause(third, reason="too early")
+    runs.pause(run, by="ann")
+    assert [stage.run(one).state for one in (run, first, second, third)] == ["paused", "paused", "completed", "paused"]
+    assert stage.play(first).state == "waiting"
+    runs.resume(run, by="ann")
+    assert [stage.run(one).state for one in (run, first, third)] == ["running", "pending", "paused"]
+    assert stage.play(first).state == "completed"
+
+
 def test_pause_of_a_sleeping_run_outlasts_its_timer(stage):
     """A timer that fires while the run is paused starts nothing; after the resume it does."""
 
