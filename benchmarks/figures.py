@@ -19,6 +19,8 @@ class Contender:
     quick_count: int
     options: tuple[str, ...] = ()
     note: str = ""
+    seconds: float | None = None
+    """The limit of its turn, where that is not everybody's."""
 
     @property
     def is_ours(self) -> bool:

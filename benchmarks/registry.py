@@ -15,8 +15,8 @@ from benchmarks.figures import (
 )
 
 
-def _ours(name: str, *, count: int, quick_count: int) -> Contender:
-    return Contender(module=f"benchmarks.ours.{name}", count=count, quick_count=quick_count)
+def _ours(name: str, *, count: int, quick_count: int, seconds: float | None = None) -> Contender:
+    return Contender(module=f"benchmarks.ours.{name}", count=count, quick_count=quick_count, seconds=seconds)
 
 
 def _peer(name: str, *, count: int, quick_count: int, options: tuple[str, ...] = (), note: str = "") -> Contender:
@@ -174,7 +174,7 @@ CRASH_TO_RESUME = Figure(
     title="`kill -9` of a whole worker to the first new checkpoint elsewhere, a slot free",
     unit="ms",
     better="lower",
-    ours=_ours("crash_to_resume_ms", count=50, quick_count=5),
+    ours=_ours("crash_to_resume_ms", count=50, quick_count=5, seconds=600),
     peers={},
     target=median_below(2500, "ms") & worst_below(4000, "ms", attempts=50),
     rounds=1,
@@ -196,7 +196,7 @@ SCALE = Figure(
     title="A claim, a feed and a wake beside 1,000,000 ready steps and timers, over the same beside 1,000",
     unit="ratio",
     better="lower",
-    ours=_ours("scale_ratio", count=1_000_000, quick_count=50_000),
+    ours=_ours("scale_ratio", count=1_000_000, quick_count=50_000, seconds=900),
     peers={},
     target=median_below(1.3, "for a claim", of="claim")
     & median_below(1.3, "for a feed", of="feed")

@@ -63,9 +63,10 @@ class Bench:
             start_new_session=True,
         )
         try:
-            output, _ = process.communicate(timeout=self.seconds + 60)
+            limit = self._limit(contender) + 60
+            output, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            raise ContenderFailedError(contender.module, f"did not end within {self.seconds + 60:.0f} s") from None
+            raise ContenderFailedError(contender.module, f"did not end within {limit:.0f} s") from None
         finally:
             _end(process)
         if process.returncode:
@@ -73,10 +74,13 @@ class Bench:
         outcome: Mapping[str, object] = json.loads(output.strip().splitlines()[-1])
         return outcome
 
+    def _limit(self, contender: Contender) -> float:
+        return contender.seconds or self.seconds
+
     def _arguments(self, contender: Contender, place: Place) -> Sequence[str]:
         count = contender.quick_count if self.quick else contender.count
         options = [part for option in contender.options for part in ("--option", option)]
-        load = ["--count", str(count), "--seconds", str(self.seconds)]
+        load = ["--count", str(count), "--seconds", str(self._limit(contender))]
         return ["--database", place.database, "--redis", place.redis, *load, *options]
 
 

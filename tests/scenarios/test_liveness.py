@@ -191,8 +191,6 @@ def test_frozen_main_process_does_not_stop_its_children(workers, eventually, sho
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_healthy_step_outlives_many_leases(workers, eventually, short_lease, tmp_path, pool):
     """A step that runs for several leases is started once, also while it holds the interpreter lock all the time."""
-    if pool == "gevent":
-        pytest.importorskip("gevent", reason="gevent is not among the locked packages")
     for _ in range(2):
         workers(skills=SKILLS, concurrency=1, pool=pool, environment=SHORT_ENVIRONMENT)
     writer = skills.work.start(count=400)
