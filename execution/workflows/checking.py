@@ -21,6 +21,8 @@ from execution.workflows.shapes import Shape
 from execution.workflows.spec import Definition, Fallback, Input, Phase, Step
 
 MOST_STEPS = 10_000
+MOST_PROBLEMS = 100
+_SHOWN = 12
 _WHO = re.compile(r"^(group:)?[\w.@+ -]+$")
 _CONDITIONS = ("when", "check")
 
@@ -207,9 +209,14 @@ def _result(step: Step, known: Known) -> Shape:
 def _circles(draft: Draft) -> Iterator[Problem]:
     needs = graph_needs(draft)
     for path in graph.circles(needs):
-        yield Problem(
-            path=("steps", path[0]), text=f"steps need each other in a circle: {' needs '.join(path)}", is_of_key=True
-        )
+        text = f"steps need each other in a circle: {' needs '.join(_shortened(path))}"
+        yield Problem(path=("steps", path[0]), text=text, is_of_key=True)
+
+
+def _shortened(path: list[str]) -> list[str]:
+    """Return a path whose middle is only counted where it is very long."""
+    more = len(path) - 2 * _SHOWN
+    return [*path[:_SHOWN], f"({more:,} more)", *path[-_SHOWN:]] if more > 1 else path
 
 
 def graph_needs(draft: Draft) -> dict[str, list[str]]:

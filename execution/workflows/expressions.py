@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import heapq
 import keyword
 import math
 import re
@@ -21,6 +22,7 @@ from execution.exceptions import ExpressionInvalid
 LONGEST = 1000
 DEEPEST = 32
 LARGEST = 2**63
+_LIKELY = 30
 ROOTS = ("inputs", "steps", "run", "item", "index")
 RUN_FIELDS = ("id", "workflow", "version", "agent", "key", "correlation_id")
 CONSTANTS = {"true": True, "false": False, "null": None}
@@ -213,9 +215,15 @@ def _check_call(node: ast.Call, text: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest name, or nothing."""
-    found = get_close_matches(name, list(known), n=1)
+    """Return a hint at the nearest name, or nothing; of many only those with most pairs of letters are compared."""
+    pairs = _pairs(name)
+    likely = heapq.nlargest(_LIKELY, known, key=lambda one: len(pairs & _pairs(one)))
+    found = get_close_matches(name, likely, n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _pairs(name: str) -> set[str]:
+    return {name[place : place + 2] for place in range(len(name) - 1)}
 
 
 def _references(node: ast.AST) -> Iterator[Reference]:

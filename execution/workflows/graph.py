@@ -38,9 +38,8 @@ def circles(needs: Needs, *, most: int = 5) -> Iterator[list[str]]:
         except CycleError as error:
             path = _from_the_first(list(reversed(error.args[1])), left)
             yield path
-            left = {
-                name: [need for need in wanted if need not in path] for name, wanted in left.items() if name not in path
-            }
+            ring = set(path)
+            left = {name: [need for need in left[name] if need not in ring] for name in left if name not in ring}
         else:
             return
 

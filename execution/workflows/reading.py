@@ -23,7 +23,6 @@ from execution.workflows.expressions import nearest
 from execution.workflows.known import Known
 from execution.workflows.spec import Definition, Fallback, Input, Phase, Retry, Step
 
-MOST_FINDINGS = 100
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -116,10 +115,10 @@ def _checked(source: sources.Source, file: str, known: Known | None) -> tuple[De
         errors = [one for one in error.errors(include_url=False) if one["type"] != fields.OF_THE_WHOLE]
     flawed = {flaw.path for flaw in source.flaws}
     errors = [one for one in errors if one["input"] is not None or one["loc"] not in flawed]
-    found = [_of_field(one, source, file) for one in errors[:MOST_FINDINGS]]
+    found = [_of_field(one, source, file) for one in errors[: checking.MOST_PROBLEMS]]
     draft = Draft.of(definition) if definition is not None else _draft(source.data)
     between = checking.problems(draft, known)
-    for problem in islice(between, MOST_FINDINGS - len(found)):
+    for problem in islice(between, checking.MOST_PROBLEMS - len(found)):
         mark = source.mark(problem.path, of_key=problem.is_of_key)
         found.append(_finding(file, mark, problem.path, problem.text, is_error=problem.is_error))
     return definition, found + list(_python_names(source, file))

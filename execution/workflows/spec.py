@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -275,9 +276,10 @@ class Definition(Part):
     def _is_whole(self) -> Self:
         from execution.workflows import checking
 
-        found = [problem for problem in checking.problems(checking.Draft.of(self)) if problem.is_error]
+        problems = (problem for problem in checking.problems(checking.Draft.of(self)) if problem.is_error)
+        found = [(problem.path, problem.text) for problem in islice(problems, checking.MOST_PROBLEMS)]
         if found:
-            raise problems_raised([(problem.path, problem.text) for problem in found], fields.OF_THE_WHOLE)
+            raise problems_raised(found, fields.OF_THE_WHOLE)
         return self
 
     @cached_property

@@ -1,6 +1,7 @@
 """Reading definitions: every error with its line, column and field, several at once, and nothing ever raised but ours."""
 
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from execution import workflows
 from execution.exceptions import DefinitionInvalid
-from execution.workflows import reading, sources
+from execution.workflows import checking, reading, sources
 from tests.execution.workflows.broken import BROKEN
 
 SHAPES = sorted((Path(__file__).parents[2] / "data" / "workflows").glob("*.yaml"))
@@ -117,7 +118,23 @@ class TestFiles:
     def test_findings_are_bounded(self):
         """A file with thousands of errors tells the first hundred."""
         steps = "".join(f"  step_{n}: {{skil: x}}\n" for n in range(1000))
-        assert len(reading.look(f"name: w\nsteps:\n{steps}").findings) == reading.MOST_FINDINGS
+        assert len(reading.look(f"name: w\nsteps:\n{steps}").findings) == checking.MOST_PROBLEMS
+
+    def test_many_misspelt_names_are_told_soon(self):
+        """Looking for the nearest of thousands of names takes no minutes."""
+        steps = "".join(f"  step_{n}: {{skill: x, needs: [stp_{n}]}}\n" for n in range(3000))
+        begun = time.monotonic()
+        found = reading.look(f"name: w\nsteps:\n{steps}").findings
+        assert time.monotonic() - begun < 20
+        assert found[7].text == "there is no step 'stp_7'; did you mean 'step_7'?"
+
+    def test_long_circle_is_shortened(self):
+        """Of a circle through a hundred steps both ends are told, and how many lie between."""
+        steps = "".join(f"  s{n}: {{skill: x, needs: s{(n + 1) % 100}}}\n" for n in range(100))
+        (found,) = reading.look(f"name: w\nsteps:\n{steps}").findings
+        assert found.text.startswith("steps need each other in a circle: s0 needs s1 needs")
+        assert "s11 needs (77 more) needs s89" in found.text
+        assert found.text.endswith("needs s99 needs s0")
 
     def test_notes_do_not_refuse(self):
         """A phase that nothing belongs to is worth a note, and no more."""
