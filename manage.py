@@ -4,14 +4,17 @@
 import os
 import sys
 
-# `doctor` looks before it starts anything.
-WITHOUT_SERVERS = frozenset({"help", "version", "check", "collectstatic", "doctor"})
+# `doctor` looks before it starts anything; a definition is a file.
+WITHOUT_SERVERS = frozenset({"help", "version", "check", "collectstatic", "doctor"}).union(
+    f"workflow {verb}" for verb in ("validate", "graph", "schema", "new", "diff")
+)
 ONLY_HELP = frozenset({"--help", "-h", "--version"})
 
 
 def needs_servers(arguments: list[str]) -> bool:
     """Tell whether this command will talk to the servers."""
-    return bool(arguments) and arguments[0] not in WITHOUT_SERVERS and not ONLY_HELP.intersection(arguments)
+    names = {" ".join(arguments[:1]), " ".join(arguments[:2])}
+    return bool(arguments) and not WITHOUT_SERVERS & names and not ONLY_HELP.intersection(arguments)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 agent       on whose behalf work is done
 skill       a Python function that an agent can perform; to Celery, a task of the same name
+workflow    a named graph of steps, written in YAML or in Python
 run         one execution of a skill or of a graph of steps
 step        one node of a run: claimed, performed, retried; its id is its Celery id
 attempt     one claim of a step by one worker: epoch, lease, ending, cost

@@ -255,3 +255,36 @@ class CancelRequested(Leave):
 
 class Fenced(Leave):
     """The claim is stale; raised at the next context call, and nothing is written any more."""
+
+
+class ExpressionInvalid(CeleriacError):
+    """An expression of a workflow cannot be read."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+        self.text, self.reason = text, reason
+
+    def __str__(self) -> str:
+        return f"the expression ${{{self.text:.80}}} cannot be read: {self.reason}"
+
+
+class ExpressionFailed(CeleriacError):
+    """An expression of a workflow has no value in this run."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+        self.text, self.reason = text, reason
+
+    def __str__(self) -> str:
+        return f"the expression ${{{self.text}}} has no value: {self.reason}"
+
+
+class DefinitionInvalid(CeleriacError):
+    """A workflow's definition is not right; `findings` tell each place in its file."""
+
+    def __init__(self, findings: Any) -> None:
+        super().__init__(findings)
+        self.findings = tuple(findings)
+
+    def __str__(self) -> str:
+        return "the definition is not right:\n" + "\n".join(str(finding) for finding in self.findings)

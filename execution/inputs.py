@@ -91,6 +91,13 @@ class Types:
         except PydanticSerializationError as error:
             raise OutputInvalid(f"{self._name!r} returned what cannot be kept: {error}") from error
 
+    def output_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of what the function returns, or None where its hint says nothing."""
+        try:
+            return self._adapters["return"].json_schema(mode="serialization") if "return" in self._adapters else None
+        except PydanticUserError:
+            return None
+
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         if self._is_plain and not args and self._wanted <= kwargs.keys() <= self._names:
             return inspect.BoundArguments(self._signature, OrderedDict(kwargs))

@@ -212,6 +212,9 @@ def test_errors_survive_pickle_and_copy():
         exceptions.ChildFailed: (uuid.UUID(int=1), "failed", {"message": "m"}),
         exceptions.EffectUnknown: ("a",),
         exceptions.Stale: (uuid.UUID(int=1), 3),
+        exceptions.ExpressionInvalid: ("a", "b"),
+        exceptions.ExpressionFailed: ("a", "b"),
+        exceptions.DefinitionInvalid: (("w.yaml:1:1: a sentence",),),
     }
     for cls in vars(exceptions).values():
         if inspect.isclass(cls) and issubclass(cls, exceptions.CeleriacError):

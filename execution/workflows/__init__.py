@@ -1,0 +1,34 @@
+"""Workflows: named graphs of steps, written in YAML or in Python, checked before anything runs.
+
+definition  a workflow as it is written: inputs, steps, phases, outputs
+step        one node of the graph: a skill, a gate, a sleep or a sub-workflow
+gate        where a run stops until a person approves, a check is true or a signal comes
+expression  `${...}`: what a step takes from inputs, from other steps and from the run
+finding     one thing that is wrong with a file, with its line, its column and its field
+digest      a definition's content in one hash: what a run keeps of the version that it began with
+"""
+
+from execution.exceptions import DefinitionInvalid, ExpressionFailed, ExpressionInvalid
+from execution.workflows.evaluation import Scope
+from execution.workflows.reading import Finding, load, look, look_at, read
+from execution.workflows.spec import Definition, Fallback, Input, Phase, Retry, Step
+from execution.workflows.templates import render
+
+__all__ = [
+    "Definition",
+    "DefinitionInvalid",
+    "ExpressionFailed",
+    "ExpressionInvalid",
+    "Fallback",
+    "Finding",
+    "Input",
+    "Phase",
+    "Retry",
+    "Scope",
+    "Step",
+    "load",
+    "look",
+    "look_at",
+    "read",
+    "render",
+]

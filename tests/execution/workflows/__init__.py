@@ -1,0 +1,1 @@
+"""Tests of workflow definitions: none of them needs a database."""
