@@ -1,0 +1,1 @@
+"""Workflows: named, versioned graphs of steps, and the library of them that is shipped."""

@@ -1,0 +1,11 @@
+"""The skills that the shipped workflows are made of; importing this registers them.
+
+Each is a plain function on JSON: called directly it works without a ledger. What a node needs beyond Celeriac's own
+dependencies comes with `pip install 'celeriac[library]'` and is imported when the node is performed.
+
+harvest     code blocks of Markdown documents, deployed as files
+"""
+
+from execution.workflows.nodes import harvest
+
+__all__ = ["harvest"]

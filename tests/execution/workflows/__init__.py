@@ -1,0 +1,1 @@
+"""Workflows: definitions, graphs, and the shipped library."""
