@@ -4,8 +4,9 @@ Each is a plain function on JSON: called directly it works without a ledger. Wha
 dependencies comes with `pip install 'celeriac[library]'` and is imported when the node is performed.
 
 harvest     code blocks of Markdown documents, deployed as files
+change      a rename in a locked tree, put back when it fails
 """
 
-from execution.workflows.nodes import harvest
+from execution.workflows.nodes import change, harvest
 
-__all__ = ["harvest"]
+__all__ = ["change", "harvest"]
