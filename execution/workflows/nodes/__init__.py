@@ -5,8 +5,10 @@ dependencies comes with `pip install 'celeriac[library]'` and is imported when t
 
 harvest     code blocks of Markdown documents, deployed as files
 change      a rename in a locked tree, put back when it fails
+wiring      is a component imported, registered, configured, tested
+inspection  what is in a tree
 """
 
-from execution.workflows.nodes import change, harvest
+from execution.workflows.nodes import change, harvest, inspection, wiring
 
-__all__ = ["change", "harvest"]
+__all__ = ["change", "harvest", "inspection", "wiring"]
