@@ -5,10 +5,12 @@ dependencies comes with `pip install 'celeriac[library]'` and is imported when t
 
 harvest     code blocks of Markdown documents, deployed as files
 change      a rename in a locked tree, put back when it fails
+audit       lint, types, tests and duplication of a folder
 wiring      is a component imported, registered, configured, tested
 inspection  what is in a tree
+authoring   new workflow definitions
 """
 
-from execution.workflows.nodes import change, harvest, inspection, wiring
+from execution.workflows.nodes import audit, authoring, change, harvest, inspection, wiring
 
-__all__ = ["change", "harvest", "inspection", "wiring"]
+__all__ = ["audit", "authoring", "change", "harvest", "inspection", "wiring"]

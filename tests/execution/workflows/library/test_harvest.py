@@ -364,9 +364,10 @@ def test_document_of_ten_megabytes_is_harvested(home, store):
     """It takes seconds and gives addresses only."""
     count = 20_000
     page(
-        home, "\n".join(f"{'text ' * 80}\n\n```python p{n}.py\nx = {n}\n{'y = 1' + chr(10)}```\n" for n in range(count))
+        home,
+        "\n".join(f"{'text ' * 100}\n\n```python p{n}.py\nx = {n}\n{'y = 1' + chr(10)}```\n" for n in range(count)),
     )
-    assert (home / "page.md").stat().st_size > 9_000_000
+    assert (home / "page.md").stat().st_size > 10_000_000
     begun = time.monotonic()
     found = blocks_of(home, store)
     assert found["block_count"] == count
