@@ -7,8 +7,6 @@ a store, so that it needs no git and no second folder.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,11 @@ Files = dict[str, str]
 def lock(root: Path, owner: str) -> None:
     """Lock a tree for an owner; the same owner may lock it again."""
     try:
-        handle = os.open(root / LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    except FileExistsError:
+        folders.write(root, LOCK, owner.encode(), over=None)
+    except FileTaken:
         if (held_by := holder(root)) != owner:
             raise TreeLocked(str(root), held_by) from None
         return
-    with os.fdopen(handle, "w") as file:
-        file.write(owner)
     other = next((place for place in _around(root) if place != root), None)
     if other is not None:
         release(root, owner)
@@ -37,10 +33,7 @@ def lock(root: Path, owner: str) -> None:
 
 def holder(root: Path) -> str:
     """Return who holds the lock of a tree, or an empty text."""
-    try:
-        return (root / LOCK).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
+    return (folders.read(root, LOCK) or b"").decode(errors="replace")
 
 
 def release(root: Path, owner: str) -> bool:
@@ -50,8 +43,7 @@ def release(root: Path, owner: str) -> bool:
         return False
     if held_by != owner:
         raise TreeLocked(str(root), held_by)
-    with suppress(FileNotFoundError):
-        (root / LOCK).unlink()
+    folders.remove(root, LOCK, over=folders.digest(owner.encode()))
     return True
 
 

@@ -301,3 +301,24 @@ def test_definition_is_found_at_its_name(tree):
     for name, line, column in (("ü", 1, 7), ("go", 3, 12), ("late", 5, 4)):
         found = renames.definition(tree, f"shop.odd.{name}")
         assert (found.line, found.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["X = f'{1} one' f'#52 two'", "X = f\"cfg = '''{1}\"", "X = f'({1}, \"{2}\")'", "match 1:\n    case {'a': b, **c}:\n        pass", "lambda: (yield)",
+     "type_ = [*range(3)]", "async def go():\n    return [x async for x in y]"],
+)  # fmt: skip
+def test_source_that_is_hard_to_read_is_renamed_in_or_refused(tree, store, line):
+    """What rope has stumbled over elsewhere ends in a whole change or in none."""
+    (tree / "shop/prices.py").write_text(f"{line}\n\n\ndef total(items):\n    return f'{{sum(items)}}'\n")
+    before = contents(tree)
+    found = scoped(tree, store)
+    try:
+        done = renamed(tree, store, found)
+    except ChangeRefused:
+        change.release(root=str(tree), owner=found["owner"])
+        assert contents(tree) == before
+        return
+    assert change.verify(root=str(tree), scope=found["scope"], edits=done["edits"], store=store)["ok"]
+    assert (tree / "shop/prices.py").read_text().startswith(line)
+    assert "shop.total_price([2])" in (tree / "shop/orders.py").read_text()
