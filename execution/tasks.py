@@ -2,6 +2,8 @@
 
 from celery import shared_task
 
+from execution.workflows import nodes  # noqa: F401 - every worker knows the shipped library
+
 
 @shared_task(name="execution.clean_up", ignore_result=True)
 def clean_up() -> None:

@@ -1,0 +1,1 @@
+"""The shipped library, walked through as its definitions say."""
