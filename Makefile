@@ -38,7 +38,7 @@ down: setup ## Stop the embedded servers
 	$(BIN)/python -m config.substrate stop
 
 test: lint types migrations-check ## Lint, types, migrations and the tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not chaos"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not chaos and not slow"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -50,8 +50,8 @@ types: setup
 migrations-check: setup
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-chaos: setup ## Ten minutes of kills, freezes and restarts
-	$(BIN)/python -m pytest -m chaos
+chaos: setup ## Ten minutes of kills, freezes and restarts, and the slow tests
+	$(BIN)/python -m pytest -m "chaos or slow"
 
 bench: setup ## Measure against the peers
 	$(BIN)/python -m benchmarks

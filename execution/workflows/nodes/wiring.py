@@ -297,11 +297,14 @@ def _living(root: Path, wanted: Component) -> list[str]:
     from celery import current_app
     from django.apps import apps
 
+    from execution import skills
+
     def is_it(value: Any) -> bool:
         code = getattr(inspect.unwrap(value), "__code__", None)
         return code is not None and Path(code.co_filename).resolve() == (root / wanted.path).resolve()
 
     app = current_app._get_current_object()  # noqa: SLF001 - a proxy's only way to its app
+    skills.import_all(app)
     tasks = [
         f"the task {name}"
         for name, task in sorted(app.tasks.items())

@@ -67,6 +67,7 @@ def test_unknown_component_is_refused(project, component):
         wiring.locate(root=str(project), component=component)
 
 
+@pytest.mark.slow
 def test_components_of_this_project_are_wired():
     """A skill of the library itself, an app and a task, each with evidence."""
     clean_up = wired(REPOSITORY, "execution.tasks.clean_up")
