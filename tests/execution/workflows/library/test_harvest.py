@@ -360,7 +360,6 @@ def test_info_string_is_read(info, said):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_document_of_ten_megabytes_is_harvested(home, store):
     """It takes seconds and gives addresses only."""
     count = 20_000
