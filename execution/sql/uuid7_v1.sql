@@ -1,4 +1,5 @@
--- A new UUID of version 7: ordered by time, so that rows and partitions follow the clock.
+-- A new UUID of version 7: ordered by time, so that rows and partitions follow the clock, and to the microsecond, so that the
+-- events of one transaction follow each other.
 DO $$
 BEGIN
     IF current_setting('server_version_num')::int >= 180000 THEN
@@ -7,11 +8,9 @@ BEGIN
         EXECUTE $body$
             CREATE OR REPLACE FUNCTION execution_uuid7_v1() RETURNS uuid LANGUAGE sql VOLATILE AS $f$
                 SELECT encode(
-                    set_bit(set_bit(
-                        overlay(uuid_send(gen_random_uuid())
-                                PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
-                                FROM 1 FOR 6),
-                        52, 1), 53, 1), 'hex')::uuid
+                    substring(int8send(t.us / 1000) FROM 3) || substring(int4send(28672 + (t.us % 1000 * 4096 / 1000)::int) FROM 3)
+                    || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid
+                FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) t
             $f$
         $body$;
     END IF;
