@@ -242,11 +242,11 @@ def unpack(data: bytes | memoryview | None) -> Any:
     return values.unpack(data, blob)
 
 
-def keep_blobs(packed: Sequence[values.Packed | None]) -> None:
+def keep_blobs(packed: Sequence[values.Packed | None], *, asking: Callable[..., list[Any]] = ask) -> None:
     """Store the blobs of large values, once by content; before the row that refers to them."""
     for value in packed:
         if value is not None and value.blob is not None:
-            ask(
+            asking(
                 "INSERT INTO execution_blob (hash, data, size, created_at) VALUES (%b, %b, %s, clock_timestamp()) "
                 "ON CONFLICT (hash) DO UPDATE SET created_at = excluded.created_at",
                 [value.blob[0], value.blob[1], value.size],

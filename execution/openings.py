@@ -189,13 +189,7 @@ def batches(items: Iterable[Opening]) -> Iterator[list[Opening]]:
 
 def keep_blobs(packed: list[values.Packed]) -> None:
     """Store large values in the caller's transaction."""
-    for one in packed:
-        if one.blob is not None:
-            ledger.ask_in_transaction(
-                "INSERT INTO execution_blob (hash, data, size, created_at) VALUES (%b, %b, %s, clock_timestamp()) "
-                "ON CONFLICT (hash) DO UPDATE SET created_at = excluded.created_at",
-                [one.blob[0], one.blob[1], one.size],
-            )
+    ledger.keep_blobs(packed, asking=ledger.ask_in_transaction)
 
 
 @contextmanager
