@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION execution_claim_v1(
 ) LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
     v_run uuid;
     v_agent uuid;
     s execution_step%ROWTYPE;
@@ -58,6 +58,7 @@ BEGIN
         PERFORM 1 FROM execution_step x JOIN execution_breaker b ON b.name = x.breaker AND b.state <> 'closed'
             WHERE x.id = p_step FOR NO KEY UPDATE OF b;
     END IF;
+    v_now := clock_timestamp();  -- after the locks: a rate is counted from the claim before
 
     -- Everything that decides, read in one statement after the locks, with the step locked last. By the primary key alone:
     -- a state in the condition would invite the planner to a partial index full of dead rows.

@@ -1,9 +1,12 @@
 """Concurrency keys: a limit is never passed, a rate is kept by the database's clock, what is freed wakes what fits."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from execution import ledger, runs
@@ -12,6 +15,8 @@ from execution.models import ConcurrencyKey, Step, Timer
 from tests.hands import MARKS, finish, open_run, side_by_side
 
 pytestmark = MARKS
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def keyed(count, key="key", **changes):
@@ -136,6 +141,19 @@ class TestRate:
         assert len(due) == 11
         expected = timezone.now() + timedelta(seconds=720)
         assert all(abs(one - expected) < timedelta(seconds=30) for one in due)
+
+    def test_rate_is_counted_from_the_claim_before(self, hands, eventually):
+        """A claim that had to wait for the key finds the tokens as the claim before it left them, not fewer."""
+        ConcurrencyKey.objects.create(name="key", rate_count=5, rate_seconds=5, token_count=0)
+        (run,) = keyed(1)
+        with ThreadPoolExecutor(1) as pool:
+            with transaction.atomic():
+                ConcurrencyKey.objects.select_for_update().get()
+                answer = pool.submit(lambda: side_by_side(lambda: hands.claim(run)))
+                eventually(lambda: ledger.ask(BLOCKED))
+                ConcurrencyKey.objects.update(token_count=1, refilled_at=RawSQL("clock_timestamp()", []))
+            (claim,) = answer.result()
+        assert isinstance(claim, Claim)
 
     def test_tokens_come_back_with_the_databases_clock(self, hands):
         """After the time for two tokens two may start, and never more than a full bucket."""
