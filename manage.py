@@ -14,6 +14,8 @@ ONLY_HELP = frozenset({"--help", "-h", "--version"})
 def needs_servers(arguments: list[str]) -> bool:
     """Tell whether this command will talk to the servers."""
     names = {" ".join(arguments[:1]), " ".join(arguments[:2])}
+    if names & {"workflow diff"} and not ONLY_HELP.intersection(arguments):
+        return not any(word.endswith((".yaml", ".yml")) for word in arguments[2:])
     return bool(arguments) and not WITHOUT_SERVERS & names and not ONLY_HELP.intersection(arguments)
 
 

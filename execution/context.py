@@ -516,7 +516,7 @@ class Context(Pass):
 
         self._obey()
         begun, self._begun = self._begun, []
-        doorbell.ring_for(begun)
+        doorbell.ring_for_runs(begun)
         found = self._endings(children)
         for child in children:
             if found[child].state in ("failed", "cancelled"):
@@ -531,8 +531,8 @@ class Context(Pass):
     def _endings(children: Sequence[uuid.UUID]) -> dict[uuid.UUID, Any]:
         rows = ledger.ask(
             "SELECT r.id, r.state, r.error, s.output FROM execution_run r "
-            "LEFT JOIN LATERAL (SELECT x.output FROM execution_step x WHERE x.run_id = r.id AND x.state = 'completed' "
-            "ORDER BY x.position DESC, x.ended_at DESC LIMIT 1) s ON true WHERE r.id = ANY(%s)",
+            "LEFT JOIN LATERAL (SELECT x.output FROM execution_step x WHERE x.run_id = r.id "
+            "ORDER BY x.position DESC LIMIT 1) s ON true WHERE r.id = ANY(%s)",
             [list(children)],
         )
         found = {row.id: row for row in rows}

@@ -174,6 +174,17 @@ def ring_for(step_ids: Sequence[uuid.UUID], app: Celery | None = None) -> int:
     return publish([_ring_of(row) for row in rows], app)
 
 
+def ring_for_runs(run_ids: Sequence[uuid.UUID]) -> int:
+    """Ring for what is ready in runs that were just opened."""
+    if not run_ids:
+        return 0
+    rows = ledger.ask(
+        "SELECT s.id FROM execution_step s WHERE s.run_id = ANY(%s) AND s.state = 'ready' AND s.rung_at IS NULL",
+        [list(run_ids)],
+    )
+    return ring_for([row.id for row in rows])
+
+
 def feed(queues: dict[str, int], app: Celery | None = None) -> int:
     """Ring for the backlog of these queues, given the free slots of each, by priority and in turn among agents."""
     if not queues:

@@ -21,6 +21,28 @@ class SkillUnknown(CeleriacError):
         return f"there is no skill named {self.name!r}; {hint}"
 
 
+class WorkflowUnknown(CeleriacError):
+    """There is no workflow of this name, or no such version of it."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, hint)
+        self.name, self.hint = name, hint
+
+    def __str__(self) -> str:
+        return f"there is no workflow named {self.name!r}" + (f"; {self.hint}" if self.hint else "")
+
+
+class WorkflowUnplayable(CeleriacError):
+    """A step of a workflow cannot be performed here; nothing was opened."""
+
+    def __init__(self, workflow: str, step: str, error: Any) -> None:
+        super().__init__(workflow, step, error)
+        self.workflow, self.step, self.error = workflow, step, error
+
+    def __str__(self) -> str:
+        return f"step {self.step!r} of workflow {self.workflow!r} cannot be performed here: {self.error}"
+
+
 class OptionInvalid(CeleriacError):
     """An option of a skill or a run is not what it should be."""
 
@@ -131,6 +153,32 @@ class RunFailed(CeleriacError):
 
 class RunCancelled(CeleriacError):
     """The run whose result was asked for was cancelled."""
+
+
+class NotAllowed(CeleriacError):
+    """Somebody wants to do what only others may."""
+
+
+class GateRefused(CeleriacError):
+    """Somebody has refused at a gate."""
+
+    def __init__(self, gate: str, by: str, reason: str = "") -> None:
+        super().__init__(gate, by, reason)
+        self.gate, self.by, self.reason = gate, by, reason
+
+    def __str__(self) -> str:
+        return f"{self.by or 'somebody'} refused at gate {self.gate!r}: {self.reason or 'no reason was given'}"
+
+
+class GateClosed(CeleriacError):
+    """What a gate checks is not true."""
+
+    def __init__(self, gate: str, condition: str) -> None:
+        super().__init__(gate, condition)
+        self.gate, self.condition = gate, condition
+
+    def __str__(self) -> str:
+        return f"gate {self.gate!r} is closed: {self.condition} is not true"
 
 
 class WaitedTooLong(CeleriacError, TimeoutError):
@@ -247,6 +295,10 @@ class Park(Leave):
     def __init__(self, waiting: str, reason: str = "") -> None:
         super().__init__(waiting, reason)
         self.waiting, self.reason = waiting, reason
+
+
+class Skip(Leave):
+    """The step's condition is not true: it is not performed."""
 
 
 class CancelRequested(Leave):

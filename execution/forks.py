@@ -18,6 +18,7 @@ from django.db import transaction
 from execution import ids, ledger, openings, runs
 from execution.exceptions import NotPossible, RunUnknown
 from execution.models import Checkpoint, Effect, Run, Step
+from execution.workflows import graph, planning
 
 _VERBS = ("each", "append", "spend", "sleep", "wait", "call")
 
@@ -37,6 +38,12 @@ def fork(
 ) -> Run:
     """Open a fork of a run; see `runs.fork`."""
     origin.refresh_from_db()
+    if not Step.objects.filter(pk=origin.id).exists():
+        opened = _fork_graph(origin, step, given, before)
+        runs.note(
+            "run.forked", opened, {"from": str(origin.id), "step": step, "before": before, "by": by, "reason": reason}
+        )
+        return opened
     source = _step_of(origin, step)
     mark = _mark_of(source, before) if before is not None else None
     task = openings.task_of(source.skill)
@@ -57,6 +64,68 @@ def fork(
     opened = Run.objects.get(pk=row.run_id)
     runs.note("run.forked", opened, {"from": str(origin.id), "before": before, "by": by, "reason": reason})
     return opened
+
+
+def _fork_graph(origin: Run, step: str | None, given: Mapping[str, Any] | None, before: str | None) -> Run:
+    """Open a run of the same version of a workflow; what had ended and does not come after the step stays as it is."""
+    from execution.workflows import catalog
+
+    source = _step_of(origin, step) if step is not None else None
+    if source is None and before is not None:
+        raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=...")
+    mark = _mark_of(source, before) if source is not None and before is not None else None
+    stored = catalog.find(f"{origin.workflow}@{origin.version}")
+    inputs = stored.bind_input((), {**ledger.unpack(origin.input)["kwargs"], **(given or {})})
+    template = openings.template_of(
+        stored,
+        agent=origin.agent,
+        correlation_id=origin.correlation_id,
+        priority=origin.priority,
+        tags=origin.tags,
+        budget=_budget_of(origin),
+    )
+    template |= {"forked_from_id": str(origin.id), "root_run_id": str(origin.root_run_id or origin.id)}
+    row = openings.open_runs(stored, template, [(ids.new(), inputs, None)])[0]
+    if source is not None:
+        _keep_ended(origin, row.run_id, {source.name, *_after(stored.definition.needs, source.name)})
+        if mark is not None:
+            heir = Step.objects.get(run_id=row.run_id, name=source.name)
+            _copy_checkpoints(source, heir.id, mark)
+            _copy_effects(source, heir.id, mark)
+    return Run.objects.get(pk=row.run_id)
+
+
+def _after(needs: Mapping[str, Any], name: str) -> set[str]:
+    """Return the steps that come after one, however far."""
+    followers = graph.followers(needs)
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        more = set(followers.get(waiting.pop(), ())) - found
+        found |= more
+        waiting += more
+    return found
+
+
+def _keep_ended(origin: Run, fork_id: Any, again: set[str]) -> None:
+    """Let the steps of a fork that had ended in the first run, and are not done again, stand as they ended there."""
+    ledger.ask_in_transaction(
+        "UPDATE execution_step f SET state = s.state, waiting = '', output = s.output, error = s.error, "
+        "version = s.version, started_at = s.started_at, ended_at = s.ended_at, pending_count = 0 FROM execution_step s "
+        "WHERE f.run_id = %s AND s.run_id = %s AND s.name = f.name AND NOT f.name = ANY(%s) AND f.position >= 0 "
+        "AND f.name <> %s AND (s.state IN ('completed', 'skipped') "
+        "OR s.state = 'failed' AND s.options ->> 'on_failure' = 'continue')",
+        [fork_id, origin.id, list(again), planning.OUTPUTS],
+    )
+    ledger.ask_in_transaction(
+        "WITH unmet AS (SELECT f.id, count(n.id) FILTER (WHERE d.ended_at IS NULL) AS count FROM execution_step f "
+        "LEFT JOIN execution_need n ON n.step_id = f.id LEFT JOIN execution_step d ON d.id = n.needed_id "
+        "WHERE f.run_id = %s AND f.ended_at IS NULL GROUP BY f.id) "
+        "UPDATE execution_step f SET pending_count = l.count, "
+        "state = CASE WHEN l.count = 0 THEN 'ready' ELSE 'blocked' END, "
+        "waiting = CASE WHEN l.count = 0 THEN 'capacity' ELSE 'needs' END FROM unmet l WHERE f.id = l.id",
+        [fork_id],
+    )
 
 
 def _input_of(task: Any, recorded: dict[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -23,11 +23,12 @@ from psycopg.types.json import Jsonb
 
 from execution import agents, amounts, conf, doorbell, ledger, values
 from execution.durations import Duration, seconds
-from execution.exceptions import BudgetTooSmall, LedgerAway, OptionInvalid
+from execution.exceptions import BudgetTooSmall, LedgerAway, OptionInvalid, SkillUnknown, WorkflowUnknown
 
 if TYPE_CHECKING:
     from execution.models import Agent
-    from execution.skills import SkillTask
+    from execution.skills import SkillOptions, SkillTask
+    from execution.workflows.catalog import Stored
 
 BATCH = 1000
 CHILD_OPTIONS = frozenset({"agent", "priority", "queue", "tags", "deadline"})
@@ -39,21 +40,42 @@ Opening = tuple[uuid.UUID, Any, str | None]
 _ensured: set[str] = set()
 
 
-def task_of(skill: SkillTask | str) -> SkillTask:
-    """Return the skill that a name, a class or a task means."""
+def task_of(skill: Any) -> SkillTask | Stored:
+    """Return what a run is opened of: the skill or the workflow that a name, a class, a task or a definition means."""
     from execution import skills
+    from execution.workflows import catalog, spec
 
     if isinstance(skill, str):
-        return skills.named(skill)
+        return _named(skill)
+    if isinstance(skill, spec.Definition):
+        return catalog.register(skill)
     if isinstance(skill, type) and hasattr(skill, "task"):
         skill = skill.task
-    if not isinstance(skill, skills.SkillTask):
-        raise OptionInvalid(f"{skill!r:.100} is no skill: give its name, or what @skill has made of a function")
+    if not isinstance(skill, (skills.SkillTask, catalog.Stored)):
+        raise OptionInvalid(
+            f"{skill!r:.100} is no skill and no workflow: give its name, or what @skill has made of a function"
+        )
     return skill
 
 
+def _named(name: str) -> SkillTask | Stored:
+    """Return the skill of a name, else the workflow; raises SkillUnknown with the nearest of either."""
+    from execution import skills
+    from execution.workflows import catalog
+
+    try:
+        return skills.named(name)
+    except SkillUnknown as error:
+        try:
+            return catalog.find(name)
+        except WorkflowUnknown as other:
+            if error.nearest is None and other.hint.startswith("did you mean"):
+                raise other from None
+            raise error from None
+
+
 def template_of(
-    task: SkillTask,
+    task: SkillTask | Stored,
     *,
     agent: str | Agent | None = None,
     correlation_id: str = "",
@@ -66,28 +88,45 @@ def template_of(
     canvas: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the runs of one opening have in common, as `execution_open` takes it."""
+    from execution.skills import SkillTask
+
     options = task.options
     limit = amounts.limit(budget if budget is not None else options.budget, "a budget")
     reserve = amounts.limit(options.reserve, "reserve")
     _check_reserve(task, limit, reserve)
     wishes = {
+        "workflow": task.name,
+        "version": task.version,
+        "agent_id": str(agents.id_of(agent or options.agent or None)),
         "correlation_id": _text("correlation_id", correlation_id),
-        "priority": _priority(options.priority if priority is None else priority),
-        "queue": _text("queue", queue or options.queue or _route(task), longest=200),
         "tags": _tags(tags),
         "start_at": _moment("start_at", start_at),
         "deadline_at": _moment("deadline", _deadline(deadline)),
-    }
-    if options.key:
-        _ensure_key(task)
-    return {
-        "workflow": task.name,
-        "skill": task.name,
-        "version": task.version,
-        "agent_id": str(agents.id_of(agent or options.agent or None)),
-        **wishes,
         "budget_cost": _number(limit.get("cost")),
         "budget_tokens": limit.get("tokens"),
+        "canvas": canvas,
+    }
+    queue = _text("queue", queue, longest=200) if queue else None
+    if priority is not None:
+        priority = _priority(priority)
+    if not isinstance(task, SkillTask):
+        return wishes | {"queue": queue, "priority": priority}
+    part = step_part(task, options, queue=queue, priority=priority)
+    return wishes | part | {"queue": part["queue"] or route(task), "priority": part["priority"] or 0}
+
+
+def step_part(
+    task: SkillTask, options: SkillOptions, *, queue: str | None = None, priority: int | None = None
+) -> dict[str, Any]:
+    """Return what a step is opened with, as `execution_open` takes it."""
+    reserve = amounts.limit(options.reserve, "reserve")
+    if options.key and "${" not in options.key:
+        _ensure_key(options)
+    return {
+        "skill": task.name,
+        "version": task.version,
+        "queue": queue or options.queue or None,
+        "priority": priority if priority is not None else options.priority or None,
         "reserve_cost": _number(reserve.get("cost")),
         "reserve_tokens": reserve.get("tokens"),
         "concurrency_key": options.key or None,
@@ -96,21 +135,22 @@ def template_of(
         "level": options.level(),
         "lease_seconds": int(seconds(options.lease)) if options.lease is not None else conf.current().lease_seconds,
         "options": options.stored(),
-        "canvas": canvas,
     }
 
 
 def child_template(
     claim: ledger.Claim,
-    skill: SkillTask | str,
+    skill: Any,
     wishes: Mapping[str, Any],
     *,
     given: Mapping[str, Any] | None = None,
     budget: Any = None,
 ) -> tuple[dict[str, Any], values.Packed]:
     """Return template and input of a run that a step opens for itself; its budget is carved from its parent's."""
+    from execution.skills import SkillTask
+
     task = task_of(skill)
-    more, options = split_wishes(task, wishes)
+    more, options = split_wishes(task, wishes, given=given)
     bound = task.bind_input((), {**(given or {}), **more})
     if budget is None:
         budget = task.options.budget or None
@@ -119,9 +159,8 @@ def child_template(
     template = template_of(task, budget=budget, **options)
     if "agent" not in options and not task.options.agent:
         template["agent_id"] = str(claim.agent_id)
-    deadlines = [template["deadline_at"], claim.deadline_at.isoformat() if claim.deadline_at else None]
     template |= {
-        "deadline_at": min((one for one in deadlines if one), key=datetime.fromisoformat, default=None),
+        "deadline_at": _earliest(template["deadline_at"], claim.deadline_at.isoformat() if claim.deadline_at else None),
         "correlation_id": claim.correlation_id or str(claim.root_run_id or claim.run_id),
         "parent_step_id": str(claim.step_id),
         "parent_run_id": str(claim.run_id),
@@ -129,20 +168,36 @@ def child_template(
         "carved_cost": template["budget_cost"],
         "carved_tokens": template["budget_tokens"],
     }
+    if not isinstance(task, SkillTask):
+        ledger.keep_blobs(task.plan.packed)
+        template = graph_template(task, template, bound)
     return template, values.pack(bound, place=f"the input of {task.name!r}")
 
 
 def split_wishes(
-    task: SkillTask, wishes: Mapping[str, Any], known: frozenset[str] = CHILD_OPTIONS
+    task: SkillTask | Stored,
+    wishes: Mapping[str, Any],
+    known: frozenset[str] = CHILD_OPTIONS,
+    *,
+    given: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part words given together into the skill's own parameters and the run's options; parameters go first."""
-    mine = set(task.takes_input.parameters) if task.takes_input else set()
+    """Part words given together into the skill's own parameters and the run's options.
+
+    Parameters go first, except those that were given apart.
+    """
+    mine = set(task.takes_input.parameters) - set(given or {}) if task.takes_input else set()
     options = {name: value for name, value in wishes.items() if name in known and name not in mine}
     return {name: value for name, value in wishes.items() if name not in options}, options
 
 
-def open_runs(task: SkillTask, template: dict[str, Any], batch: list[Opening], *, ring: bool = True) -> list[Any]:
+def open_runs(
+    task: SkillTask | Stored, template: dict[str, Any], batch: list[Opening], *, ring: bool = True
+) -> list[Any]:
     """Open a batch of runs in the caller's transaction; ring for the new ones after its commit."""
+    from execution.skills import SkillTask
+
+    if not isinstance(task, SkillTask):
+        return [_open_graph(task, template, opening, ring=ring) for opening in batch]
     place = f"the input of {task.name!r}"
     packed = [values.pack(given, place=place) for _, given, _ in batch]
     digests = [values.digest(given, place=place) if key is not None else None for _, given, key in batch]
@@ -163,6 +218,44 @@ def open_runs(task: SkillTask, template: dict[str, Any], batch: list[Opening], *
             )
     _ring_after_commit(task, template, [row for row in rows[:room] if row.is_new])
     return rows
+
+
+def _open_graph(stored: Stored, template: dict[str, Any], opening: Opening, *, ring: bool) -> Any:
+    """Open one run of a workflow."""
+    run_id, given, key = opening
+    place = f"the input of {stored.name!r}"
+    packed = values.pack(given, place=place)
+    keep_blobs([packed, *stored.plan.packed])
+    row = ledger.ask_in_transaction(
+        "SELECT * FROM execution_open_v1(%s, %s::uuid[], %b::bytea[], %s::text[], %b::bytea[])",
+        [
+            Jsonb(graph_template(stored, template, given)),
+            [run_id],
+            [packed.data],
+            [key],
+            [values.digest(given, place=place) if key is not None else None],
+        ],
+    )[0]
+    if row.is_new and ring:
+        transaction.on_commit(partial(doorbell.ring_for_runs, [row.run_id]), robust=True)
+    return row
+
+
+def graph_template(stored: Stored, template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the template of one run of a workflow, with its steps; its timebox counts from here."""
+    timebox = stored.definition.timebox
+    ends = _moment("deadline", timezone.now() + timedelta(seconds=seconds(timebox))) if timebox else None
+    steps = stored.plan.steps(given["kwargs"], queue=template["queue"], priority=template["priority"])
+    return {
+        **template,
+        "priority": template["priority"] or 0,
+        "deadline_at": _earliest(template["deadline_at"], ends),
+        "steps": steps,
+    }
+
+
+def _earliest(*moments: str | None) -> str | None:
+    return min((one for one in moments if one), key=datetime.fromisoformat, default=None)
 
 
 def _ring_after_commit(task: SkillTask, template: dict[str, Any], rows: list[Any]) -> None:
@@ -241,7 +334,7 @@ def _tags(tags: Iterable[str]) -> list[str]:
     return [_text("a tag", str(tag), longest=100) for tag in tags]
 
 
-def _route(task: SkillTask) -> str:
+def route(task: SkillTask) -> str:
     """Return the queue that Celery's own routing gives a task."""
     app = task.app
     own = getattr(task, "queue", None)
@@ -257,7 +350,7 @@ def _priority(value: Any) -> int:
     return value
 
 
-def _check_reserve(task: SkillTask, limit: dict[str, Any], reserve: dict[str, Any]) -> None:
+def _check_reserve(task: SkillTask | Stored, limit: dict[str, Any], reserve: dict[str, Any]) -> None:
     for name in ("cost", "tokens"):
         if name in limit and limit[name] < reserve.get(name, 0):
             raise BudgetTooSmall(
@@ -266,11 +359,17 @@ def _check_reserve(task: SkillTask, limit: dict[str, Any], reserve: dict[str, An
             )
 
 
-def _ensure_key(task: SkillTask) -> None:
-    """Make the row of a concurrency key that the skill declares, keeping what an operator has set."""
+def ensure_key(name: str) -> None:
+    """Make the row of a concurrency key that one step at a time may hold, where there is none."""
+    from execution.skills import SkillOptions
+
+    _ensure_key(SkillOptions(key=_text("key", name, longest=200)))
+
+
+def _ensure_key(options: SkillOptions) -> None:
+    """Make the row of a concurrency key that is declared, keeping what an operator has set."""
     from execution.models import ConcurrencyKey
 
-    options = task.options
     if options.key in _ensured:
         return
     rate = options.rate_parts()

@@ -20,6 +20,13 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """The step's condition was not true."""
+
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended:
     """The worker is freed; the details say what wakes the step."""
 
@@ -60,4 +67,4 @@ class Lost:
     """The claim was stale: nothing is written."""
 
 
-Outcome = Completed | Suspended | Parked | Failed | Cancelled | Lost
+Outcome = Completed | Skipped | Suspended | Parked | Failed | Cancelled | Lost

@@ -40,11 +40,12 @@ from execution.exceptions import (
     LedgerAway,
     Park,
     PoisonStep,
+    Skip,
     Suspend,
     TimeboxPassed,
 )
 from execution.ledger import Claim, Wish
-from execution.outcomes import Cancelled, Completed, Failed, Lost, Outcome, Parked, Suspended
+from execution.outcomes import Cancelled, Completed, Failed, Lost, Outcome, Parked, Skipped, Suspended
 from execution.passes import charge_late
 from execution.plain import PlainContext
 
@@ -294,6 +295,14 @@ def claim_in_hand() -> Claim | None:
     return hand.claim if hand is not None else None
 
 
+def claimed() -> Claim:
+    """Return the claim that this thread holds; raises where it holds none."""
+    found = claim_in_hand()
+    if found is None:
+        raise CeleriacError("nothing is being performed here: this skill is a part of a workflow's run")
+    return found
+
+
 def send_again(opening: Opening) -> bool:
     """Take the sending of what is being performed itself, as `retry` does, for its finish; false for anything else."""
     hand = _hand()
@@ -366,7 +375,9 @@ def outcome_of(
     try:
         _check_doom(claim)
         _check_version(task, claim)
-        value = _performer(task, claim, context).invoke(context, args, kwargs)
+        performer = _performer(task, claim, context)
+        given = _given(task, claim, performer, kwargs) if "graph" in claim.options else kwargs
+        value = performer.invoke(context, args, given)
         packed = values.pack(canvas.prepared(value), place=f"what {task.name!r} returned")
     except BaseException as raised:  # noqa: BLE001 - the one broad catch: whatever a skill raises is an ending
         return _raised(task, claim, context, raised, args, kwargs, hand)
@@ -375,6 +386,14 @@ def outcome_of(
     if hand.again is not None:
         return _ignored_by(task, claim, context, hand)
     return Completed(value=value, packed=packed, records=context.close())
+
+
+def _given(task: SkillTask, claim: Claim, performer: SkillTask, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return what a step of a graph is given, with what its expressions are worth in this run."""
+    from execution.workflows import scopes
+
+    found = task.request.kwargs = scopes.given(claim, task, performer, kwargs)
+    return found
 
 
 def _raised(
@@ -435,6 +454,8 @@ def _left(claim: Claim, context: Context, leave: Leave) -> Outcome:
         return Parked(waiting=leave.waiting, reason=leave.reason, records=context.close())
     if isinstance(leave, CancelRequested):
         return Cancelled(records=context.close())
+    if isinstance(leave, Skip):
+        return Skipped(records=context.close())
     log.warning("step.fenced", step=str(claim.step_id), epoch=claim.epoch)
     charge_late(claim, context.close())
     return Lost()
@@ -574,7 +595,7 @@ def _written(
     following = written.following.step_id if written.following else None
     doorbell.ring_for([step for step in written.ready if step != following])
     errands.run(written.errands)
-    if claim.parent_step_id is not None and ending in ("completed", "failed", "cancelled"):
+    if claim.parent_step_id is not None and ending in ("completed", "skipped", "failed", "cancelled"):
         errands.tell_parents(claim.parent_step_id)
     return Ended(outcome, written.state)
 
@@ -609,7 +630,7 @@ def _ending(outcome: Outcome) -> tuple[str, dict[str, Any]]:
         if not isinstance(outcome.error, Retry):
             details["breaker"] = "failed"
         return "retrying", details
-    return "cancelled", {}
+    return "skipped" if isinstance(outcome, Skipped) else "cancelled", {}
 
 
 def described(error: BaseException, kind: str) -> dict[str, Any]:

@@ -113,8 +113,11 @@ class PlainContext(Context):
     def begin(self, skill: Any, input: Mapping[str, Any] | None = None, /, **wishes: Any) -> uuid.UUID:  # noqa: A002 - as in Context
         """Call the child's function at once, with a context of its own."""
         from execution import openings
+        from execution.skills import SkillTask
 
         task = openings.task_of(skill)
+        if not isinstance(task, SkillTask):
+            raise NotPossible(f"a direct call performs no graph of steps: start workflow {task.name!r} with runs.start")
         self._begin(wishes.pop("token", None) or task.name, "call")
         wishes.pop("budget", None)
         given, _ = openings.split_wishes(task, wishes)

@@ -18,9 +18,13 @@ from execution import conf
 from execution.exceptions import (
     ChildFailed,
     EffectUnknown,
+    ExpressionFailed,
+    GateClosed,
+    GateRefused,
     InputInvalid,
     LedgerAway,
     NotJson,
+    OptionInvalid,
     OutputInvalid,
     PoisonStep,
     PriceUnknown,
@@ -31,6 +35,8 @@ from execution.exceptions import (
     TokenReused,
     ValueTooLarge,
     WaitTimeout,
+    WorkflowUnknown,
+    WorkflowUnplayable,
 )
 
 TRANSIENT, PERMANENT, RESOURCE, UNKNOWN = "transient", "permanent", "resource", "unknown"
@@ -69,6 +75,12 @@ _KNOWN: dict[type[BaseException], str] = {
     WaitTimeout: PERMANENT,
     ChildFailed: PERMANENT,
     EffectUnknown: PERMANENT,
+    ExpressionFailed: PERMANENT,
+    GateClosed: PERMANENT,
+    GateRefused: PERMANENT,
+    OptionInvalid: PERMANENT,
+    WorkflowUnknown: PERMANENT,
+    WorkflowUnplayable: PERMANENT,
 }
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _NOT_REFUSED = frozenset({408, 409})

@@ -47,6 +47,8 @@ from execution.openings import (
 if TYPE_CHECKING:
     from execution.models import Agent
     from execution.skills import SkillTask
+    from execution.workflows import Definition
+    from execution.workflows.catalog import Stored
 
 OPTIONS = frozenset({
     "agent", "key", "correlation_id", "start_at", "priority", "queue", "tags", "budget", "deadline", "run_id",
@@ -61,7 +63,7 @@ def key_of(*parts: Any) -> str:
 
 
 def start(
-    skill: SkillTask | str,
+    skill: SkillTask | Stored | Definition | str,
     input: Mapping[str, Any] | None = None,  # noqa: A002 - the word everybody uses
     *,
     args: Sequence[Any] = (),
@@ -78,7 +80,7 @@ def start(
     canvas: dict[str, Any] | None = None,
     **unknown: Never,
 ) -> Run:
-    """Open a run, once per idempotency key, and ring for it after the caller's commit.
+    """Open a run of a skill or a workflow, once per idempotency key, and ring for it after the caller's commit.
 
     A second start with the same key returns the first run with `created` false; with another input it raises KeyReused.
     """
@@ -106,7 +108,7 @@ def start(
 
 
 def start_many(
-    skill: SkillTask | str,
+    skill: SkillTask | Stored | Definition | str,
     inputs: Iterable[Mapping[str, Any]],
     *,
     keys: Iterable[str | None] | None = None,
@@ -145,7 +147,7 @@ def _with_keys(
         raise OptionInvalid("start_many wants as many keys as inputs; None stands for no key") from None
 
 
-def _refuse_other_input(row: Any, task: SkillTask, given: Any, key: str | None) -> None:
+def _refuse_other_input(row: Any, task: SkillTask | Stored, given: Any, key: str | None) -> None:
     """Refuse a key that was used before with another input."""
     if row.is_new or key is None:
         return
@@ -288,14 +290,25 @@ def resume(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run
 
 
 @transaction.atomic
-def approve(run: Run | uuid.UUID | str, *, by: str, reason: str = "") -> Run:
-    """Let the steps of a parked run start although they are above their agent's level."""
+def approve(run: Run | uuid.UUID | str, gate: str | None = None, *, by: str, reason: str = "") -> Run:
+    """Approve at a gate; without a gate, let parked steps start although they are above their agent's level."""
+    from execution.workflows import gates
+
     held = hold(run)
+    if gate is not None or held.state != RunState.PARKED:
+        return gates.decide(held, gate, approved=True, by=by, reason=reason)
     approved = _update_steps(held, Q(state=StepState.PARKED, waiting="autonomy"), is_approved=True)
     if not approved:
         raise NotPossible(f"run {held.id} has no step that waits for an approval")
     note("run.approved", held, {"by": by, "reason": reason})
     return resume(held, by=by, reason=reason)
+
+
+def refuse(run: Run | uuid.UUID | str, gate: str | None = None, *, by: str, reason: str = "") -> Run:
+    """Refuse at a gate: its step fails, and the run goes on as the gate's `on_failure` says."""
+    from execution.workflows import gates
+
+    return gates.decide(run, gate, approved=False, by=by, reason=reason)
 
 
 @transaction.atomic
@@ -335,9 +348,8 @@ def retry(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
         cancel_requested_at=None,
         **({"deadline_at": None} if expired else {}),
     )
-    again = _update_steps(
-        held, Q(state=StepState.FAILED), retry_count=0, crash_count=0, is_suspect=False, **_ready(now)
-    )
+    halting = Q(state=StepState.FAILED) & (~Q(options__has_key="on_failure") | Q(id=held.id))
+    again = _update_steps(held, halting, retry_count=0, crash_count=0, is_suspect=False, **_ready(now))
     halted = Q(state=StepState.WAITING, waiting="paused")
     again += _update_steps(held, halted | Q(state=StepState.CANCELLED) if expired else halted, **_ready(now))
     note("run.retried", held, {"by": by, "reason": reason})
@@ -385,7 +397,7 @@ def result(run: Run | uuid.UUID | str) -> Any:
         raise RunCancelled(f"run {found.id} was cancelled: {found.cancel_reason or 'no reason was given'}")
     if found.state != RunState.COMPLETED:
         raise NotPossible(f"run {found.id} is {found.state}: it has no result yet")
-    last = Step.objects.filter(run_id=found.id, state=StepState.COMPLETED).order_by("-position", "-ended_at").first()
+    last = Step.objects.filter(run_id=found.id).order_by("-position").first()
     return ledger.unpack(last.output) if last else None
 
 

@@ -20,13 +20,27 @@ from execution.exceptions import CallbackExpired, CallbackInvalid, CallbackUsed,
 from execution.models import Run
 
 LONGEST_NAME = 255
+DECISION = "gate:"
+"""What the name of a decision begins with; only `gates.decide` may send one."""
 _SALT = "celeriac.callback"
 
 
-def send(run: Run, name: Any, data: Any = None, *, sender: str = "", signal_id: uuid.UUID | None = None) -> str:
+def send(
+    run: Run,
+    name: Any,
+    data: Any = None,
+    *,
+    sender: str = "",
+    signal_id: uuid.UUID | None = None,
+    is_decision: bool = False,
+) -> str:
     """Store a signal in the caller's transaction and wake the step that waits for it, rung for after the commit."""
     if type(name) is not str or not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise OptionInvalid(f"a signal needs a name of 1 to {LONGEST_NAME} characters, not {name!r:.80}")
+    if name.startswith(DECISION) and not is_decision:
+        raise OptionInvalid(
+            f"{name!r} is a gate's decision: `runs.approve` and `runs.refuse` make it, and know who may"
+        )
     packed = values.pack(data, place=f"the data of the signal {name!r}")
     openings.keep_blobs([packed])
     state = ledger.ask_in_transaction(

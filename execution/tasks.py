@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from execution.workflows import nodes  # noqa: F401 - every worker knows the shipped library
+from execution.workflows import nodes, parts  # noqa: F401 - every worker knows the shipped library, and what holds graphs
 
 
 @shared_task(name="execution.clean_up", ignore_result=True)

@@ -20,6 +20,7 @@ from execution.admin import (
     timers,
     tunables,
     workers,
+    workflows,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "timers",
     "tunables",
     "workers",
+    "workflows",
 ]

@@ -34,6 +34,8 @@ class Migration(migrations.Migration):
         *create("hold_budgets_v1", "grow_v1", "charge_v1", "settle_v1", "reserve_v1", "overdraw_v1"),
         *create(
             "lacks_v1",
+            "add_steps_v1",
+            "open_graph_v1",
             "open_v1",
             "window_v1",
             "bury_v1",
@@ -46,7 +48,7 @@ class Migration(migrations.Migration):
             "save_v1",
         ),
         *create("free_key_v1", "hold_breaker_v1", "judge_breaker_v1", "owe_parent_v1", "pass_on_v1", "late_v1"),
-        *create("end_run_v1", "close_run_v1", "release_v1"),
+        *create("end_run_v1", "close_run_v1", "release_v1", "spread_v1"),
         *create("fire_chord_v1", "chord_part_v1", "owe_v1", "retarget_v1", "reopen_v1", "conclude_v1"),
         *create("finish_v1", "give_back_v1", "stop_steps_v1"),
         *create("tick_v1", "extend_v1", "sweep_v1", "wake_v1", "expire_v1", "feed_v1", "fold_v1"),

@@ -19,6 +19,7 @@ from execution.models.waits import (
     TimerKind,
 )
 from execution.models.workers import Worker
+from execution.models.workflows import Workflow
 
 __all__ = [
     "ENDED",
@@ -54,4 +55,5 @@ __all__ = [
     "Tunable",
     "Waiting",
     "Worker",
+    "Workflow",
 ]

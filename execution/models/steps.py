@@ -22,7 +22,7 @@ class StepState(models.TextChoices):
     PARKED = "parked"  # a person must decide
     COMPLETED = "completed"
     FAILED = "failed"  # left by retry
-    SKIPPED = "skipped"
+    SKIPPED = "skipped"  # its condition was not true
     CANCELLED = "cancelled"
 
 
@@ -66,6 +66,7 @@ class Step(models.Model):
     )
     position = models.IntegerField(db_default=0)
     pending_count = models.IntegerField(db_default=0, help_text="Steps it still needs.")
+    released_count = models.IntegerField(null=True, help_text="Entries of its list that may have begun.")
     queue = models.CharField(max_length=200, db_default="default")
     priority = models.SmallIntegerField(db_default=0, help_text="Higher goes first.")
     key = models.CharField(max_length=200, null=True, help_text="Its concurrency key.")
@@ -176,6 +177,7 @@ class Ending(models.TextChoices):
     """How an attempt ended."""
 
     COMPLETED = "completed"
+    SKIPPED = "skipped"
     SUSPENDED = "suspended"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -1,7 +1,8 @@
 -- Write the ending of an attempt: result, settled budget, timers, successors, the run's roll-up, in one transaction;
 -- refused when the epoch is stale. The same attempt's second finish answers `already`. A step that was asked to cancel is cancelled
 -- however it leaves. `again`: a cancellation came between the look and the lock, which is too weak for it; ask again.
--- Locks: run, agent, key, breaker, steps by id. Endings: completed, suspended, failed, retrying, parked, cancelled.
+-- Locks: run, agent, key, breaker, steps by id. Endings: completed, skipped, suspended, failed, retrying, parked,
+-- cancelled; `spread` suspends a step until the entries of its list have ended.
 CREATE OR REPLACE FUNCTION execution_finish_v1(
     p_step uuid, p_epoch int, p_attempt uuid, p_ending text, p_output bytea, p_details jsonb,
     p_tokens text[] DEFAULT '{}', p_kinds text[] DEFAULT '{}', p_positions bigint[] DEFAULT '{}',
@@ -43,12 +44,12 @@ BEGIN
         p_ending := 'cancelled';
     END IF;
 
-    IF s.step_count > 1 AND p_ending IN ('completed', 'failed', 'cancelled') THEN
+    IF s.step_count > 1 AND p_ending IN ('completed', 'skipped', 'failed', 'cancelled') THEN
         SELECT count(*) INTO v_left FROM (
             SELECT 1 FROM execution_step x WHERE x.run_id = s.run_id AND x.id <> x.run_id
             AND x.state IN ('blocked', 'ready', 'running', 'waiting', 'parked') LIMIT 65) AS few;
     END IF;
-    v_is_shared := (p_ending IN ('suspended', 'retrying') OR v_left > 64)
+    v_is_shared := (p_ending IN ('suspended', 'retrying') AND NOT p_details ? 'spread' OR v_left > 64)
         AND NOT (s.parent_step_id IS NOT NULL AND s.run_state IN ('completed', 'failed', 'cancelled'));
     IF v_is_shared THEN
         PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(s.run_id, 7001));
@@ -92,13 +93,15 @@ BEGIN
         PERFORM execution_settle_v1(p_step, p_attempt);
     END IF;
 
-    IF p_ending IN ('completed', 'cancelled', 'failed') THEN
+    IF p_ending IN ('completed', 'skipped', 'cancelled', 'failed') THEN
         v_state := p_ending;
         v_halts := p_ending = 'failed' AND coalesce(s.on_failure, 'halt') = 'halt';
     ELSIF p_ending = 'parked' AND p_details ->> 'waiting' = 'budget' AND v_held.waiting = 'capacity' THEN
         v_state := 'ready'; v_waiting := 'capacity'; v_ready := ARRAY[p_step];  -- it was topped up since it was refused
     ELSIF p_ending = 'parked' THEN
         v_state := 'parked'; v_waiting := p_details ->> 'waiting';
+    ELSIF p_details ? 'spread' THEN
+        v_state := 'blocked'; v_waiting := 'needs';
     ELSE
         v_state := 'waiting'; v_waiting := coalesce(p_details ->> 'waiting', 'retry');
         v_wake := coalesce((p_details ->> 'wake_at')::timestamptz,
@@ -134,7 +137,7 @@ BEGIN
                            WHEN p_ending = 'suspended' THEN 0 ELSE x.retry_count END,
         version = coalesce(p_details ->> 'version', x.version), changed_at = v_now,
         canvas = CASE WHEN p_details ? 'canvas' THEN coalesce(x.canvas, '{}') || (p_details -> 'canvas') ELSE x.canvas END,
-        ended_at = CASE WHEN v_state IN ('completed', 'failed', 'cancelled') THEN v_now END
+        ended_at = CASE WHEN v_state IN ('completed', 'skipped', 'failed', 'cancelled') THEN v_now END
     WHERE x.id = p_step;
     IF p_details ? 'retarget' THEN
         PERFORM execution_retarget_v1(p_step, p_details -> 'retarget', NULL);
@@ -144,7 +147,10 @@ BEGIN
         INSERT INTO execution_timer (id, kind, due_at, step_id, run_id, epoch, created_at)
         VALUES (execution_uuid7_v1(), coalesce(p_details ->> 'timer', 'retry'), v_wake, p_step, s.run_id, p_epoch, v_now);
     END IF;
-    IF s.step_count > 1 AND (v_state = 'completed' OR v_state = 'failed' AND NOT v_halts) THEN
+    IF v_state = 'blocked' THEN
+        v_ready := execution_spread_v1(p_step, s.run_id, s.agent_id, p_details #> '{spread,steps}', (p_details #>> '{spread,limit}')::int);
+    END IF;
+    IF s.step_count > 1 AND (v_state IN ('completed', 'skipped') OR v_state = 'failed' AND NOT v_halts) THEN
         v_ready := v_ready || execution_release_v1(p_step);
     END IF;
     IF p_details ? 'opens' THEN
@@ -177,8 +183,8 @@ BEGIN
         PERFORM execution_log_v1('run.parked', s.run_id, p_step, s.agent_id, p_epoch, jsonb_build_object('reason', v_waiting));
     ELSIF v_halts AND v_state = 'failed' THEN
         PERFORM execution_end_run_v1(s.run_id, 'failed', p_details -> 'error');
-    ELSIF v_state IN ('completed', 'failed', 'cancelled') THEN
-        IF s.step_count = 1 THEN
+    ELSIF v_state IN ('completed', 'skipped', 'failed', 'cancelled') THEN
+        IF s.step_count = 1 AND (p_step = s.run_id OR v_state IN ('completed', 'cancelled')) THEN
             PERFORM execution_end_run_v1(s.run_id, v_state, p_details -> 'error');
         ELSIF v_left <= 64 THEN
             PERFORM execution_close_run_v1(s.run_id);

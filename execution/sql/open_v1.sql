@@ -1,4 +1,4 @@
--- Open runs of one skill from one template, all in the caller's transaction. An id or an idempotency key
+-- Open runs of one skill, or of one graph of steps, from one template, all in the caller's transaction. An id or an idempotency key
 -- that is known already opens nothing and returns the first run, with the digest of its input.
 CREATE OR REPLACE FUNCTION execution_open_v1(
     p_template jsonb, p_ids uuid[], p_inputs bytea[], p_keys text[] DEFAULT NULL, p_digests bytea[] DEFAULT NULL
@@ -10,6 +10,10 @@ DECLARE
     v_new uuid[];
     v_later boolean;
 BEGIN
+    IF p_template ? 'steps' THEN
+        RETURN QUERY SELECT * FROM execution_open_graph_v1(p_template, p_ids, p_inputs, p_keys, p_digests);
+        RETURN;
+    END IF;
     SELECT * INTO t FROM jsonb_to_record(p_template) AS x(
         workflow text, name text, skill text, version text, agent_id uuid, correlation_id text,
         parent_step_id uuid, parent_run_id uuid, root_run_id uuid, forked_from_id uuid,

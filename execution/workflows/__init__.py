@@ -8,11 +8,21 @@ finding     one thing that is wrong with a file, with its line, its column and i
 digest      a definition's content in one hash: what a run keeps of the version that it began with
 """
 
+from typing import Any
+
 from execution.exceptions import DefinitionInvalid, ExpressionFailed, ExpressionInvalid
 from execution.workflows.evaluation import Scope
 from execution.workflows.reading import Finding, load, look, look_at, read
 from execution.workflows.spec import Definition, Fallback, Input, Phase, Retry, Step
 from execution.workflows.templates import render
+
+
+def register(source: Any, *, by: str = "") -> Any:
+    """Store a definition, or the one in a file, as a version of its name; the same content is the same version."""
+    from execution.workflows import catalog
+
+    return catalog.register(source, by=by)
+
 
 __all__ = [
     "Definition",
@@ -30,5 +40,6 @@ __all__ = [
     "look",
     "look_at",
     "read",
+    "register",
     "render",
 ]

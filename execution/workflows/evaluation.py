@@ -90,11 +90,26 @@ def _name(node: ast.Name, scope: Scope) -> Any:
 
 
 def _attribute(node: ast.Attribute, scope: Scope) -> Any:
+    _refuse_no_result(node.value, node.attr, scope)
     return _part(_value(node.value, scope), node.attr, node)
 
 
 def _subscript(node: ast.Subscript, scope: Scope) -> Any:
-    return _part(_value(node.value, scope), _value(node.slice, scope), node)
+    part = _value(node.slice, scope)
+    _refuse_no_result(node.value, part, scope)
+    return _part(_value(node.value, scope), part, node)
+
+
+def _became(state: str) -> str:
+    return "failed" if state == "failed" else f"was {state}"
+
+
+def _refuse_no_result(whole: ast.expr, name: Any, scope: Scope) -> None:
+    """Say of a step that has ended without a result what became of it."""
+    if isinstance(whole, ast.Name) and whole.id == "steps" and name in scope.states and name not in scope.steps:
+        raise _Missing(
+            f"step {name!r} {_became(scope.states[name])} and has no result; write default(steps.{name}, ...)"
+        )
 
 
 def _part(whole: Any, part: Any, node: ast.Attribute | ast.Subscript) -> Any:

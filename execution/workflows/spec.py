@@ -58,10 +58,10 @@ _WORK = frozenset({"with_", "foreach", "max_parallel", "timebox", "reserve", "qu
 _GATE = frozenset({"timeout", "on_failure"})
 _BELONGS: dict[str, frozenset[str]] = {
     "skill": _WORK | {"retry"},
-    "workflow": _WORK,
+    "workflow": _WORK - {"key"},
     "sleep": frozenset(),
     "approval": _GATE | {"who", "with_"},
-    "check": _GATE | {"check"},
+    "check": frozenset({"on_failure", "check"}),
     "signal": _GATE | {"signal"},
 }
 _OF_ANY = frozenset({*KINDS, "description", "needs", "when", "phase"})

@@ -214,6 +214,9 @@ def test_errors_survive_pickle_and_copy():
         exceptions.Stale: (uuid.UUID(int=1), 3),
         exceptions.ExpressionInvalid: ("a", "b"),
         exceptions.ExpressionFailed: ("a", "b"),
+        exceptions.WorkflowUnplayable: ("a", "b", "c"),
+        exceptions.GateRefused: ("a", "b", "c"),
+        exceptions.GateClosed: ("a", "b"),
         exceptions.DefinitionInvalid: (("w.yaml:1:1: a sentence",),),
     }
     for cls in vars(exceptions).values():

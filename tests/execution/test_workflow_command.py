@@ -180,6 +180,7 @@ class TestDiff:
 def test_no_server_is_started_for_it():
     """A definition is a file: manage.py starts nothing for these verbs."""
     for verb in ("validate", "graph", "schema", "new", "diff"):
-        assert not manage.needs_servers(["workflow", verb, "x"])
+        assert not manage.needs_servers(["workflow", verb, "x.yaml"])
+    assert manage.needs_servers(["workflow", "diff", "x", "1", "2"])
     assert manage.needs_servers(["workflow", "run", "x"])
     assert manage.needs_servers(["runs"])

@@ -12,22 +12,23 @@ from execution.management.commands._command import json_or_text, json_value
 def add_input(parser: CommandParser) -> None:
     """Add the two options."""
     parser.add_argument(
+        "-i",
         "--input",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="The skill's parameters; a value is JSON where it is JSON and its type wants it, else text.",
+        help="The skill's parameters or the workflow's inputs; a value is JSON where its type wants that, else text.",
     )
     parser.add_argument("--input-json", default="", metavar="JSON", help="The same as one JSON object.")
 
 
-def given_input(skill: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was typed as the skill's input, each value as its parameter's type would have it."""
+def given_input(task: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed as the input of a skill or a workflow, each value as its parameter's type would have it."""
     whole = json_value(options["input_json"], "--input-json") if options["input_json"] else {}
     if not isinstance(whole, dict):
         raise CommandError(f'--input-json must be an object such as {{"name": "value"}}, not {whole!r:.60}')
-    return whole | {name: _fitting(skill, name, value) for name, value in map(_pair, options["input"])}
+    return whole | {name: _fitting(task, name, value) for name, value in map(_pair, options["input"])}
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -37,11 +38,8 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _fitting(skill: str, name: str, value: str) -> Any:
+def _fitting(task: Any, name: str, value: str) -> Any:
     """Return the JSON of a value unless only its text fits the parameter: `--input topic=2024` for a `topic: str`."""
-    from execution import skills
-
-    task = skills.named(skill)
     parsed = json_or_text(value)
     if isinstance(parsed, str) or task.accepts(name, parsed) or not task.accepts(name, value):
         return parsed

@@ -1,4 +1,4 @@
-"""`manage.py start NAME --input k=v ...`: open a run, and watch it if you like."""
+"""`manage.py start NAME --input k=v ...`: open a run of a skill or a workflow, and watch it if you like."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from execution import runs, skills, words
+from execution import openings, runs, words
 from execution.management.commands._command import LedgerCommand, moment
 from execution.management.commands._input import add_input, given_input
 from execution.management.commands._watching import Watcher, add_watching
@@ -16,11 +16,17 @@ from execution.models import Run, Worker
 
 
 class Command(LedgerCommand):
-    help = "Open a run of a skill and print its id."
+    help = "Open a run of a skill or a workflow and print its id."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("name", help="The skill's name; `manage.py skills` lists them.")
+        parser.add_argument(
+            "name", help="The skill's name, or the workflow's; `manage.py skills` and `workflow list` list them."
+        )
+        self.add_options(parser)
+
+    def add_options(self, parser: CommandParser) -> None:
+        """Add what a run may be opened with."""
         add_input(parser)
         parser.add_argument("--agent", help="On whose behalf.")
         parser.add_argument("--key", help="The idempotency key: a second start under it returns the first run.")
@@ -46,12 +52,16 @@ class Command(LedgerCommand):
             return
         self._announce(run)
 
+    def found(self, name: str) -> Any:
+        """Return what a run is opened of."""
+        return openings.task_of(name)
+
     def _open(self, options: dict[str, Any]) -> Run:
-        task = skills.named(options["name"])
+        task = self.found(options["name"])
         deadline, start_at = options["deadline"], options["at"]
         return runs.start(
             task,
-            given_input(task.name, options),
+            given_input(task, options),
             agent=options["agent"],
             key=options["key"],
             priority=options["priority"],
@@ -73,10 +83,10 @@ class Command(LedgerCommand):
             self._warn_of_queue(run)
 
     def _warn_of_queue(self, run: Run) -> None:
-        queue = run.steps.values_list("queue", flat=True).first()
         since = timezone.now() - timedelta(seconds=30)
-        if queue and not Worker.objects.filter(gone_at=None, queues__contains=[queue], seen_at__gt=since).exists():
-            self.stderr.write(f"no worker consumes the queue {queue!r}: the run waits until one does")
+        for queue in run.steps.order_by("queue").values_list("queue", flat=True).distinct():
+            if not Worker.objects.filter(gone_at=None, queues__contains=[queue], seen_at__gt=since).exists():
+                self.stderr.write(f"no worker consumes the queue {queue!r}: the run waits until one does")
 
 
 def _budget(text: str | None) -> Any:

@@ -1,4 +1,7 @@
-"""`manage.py workflow VERB`: check, draw, compare and begin definitions of workflows; no database is needed."""
+"""`manage.py workflow VERB`: check, draw, compare, register and run definitions of workflows.
+
+The verbs that look only at files need no database.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from execution import words
-from execution.management.commands._command import LedgerCommand
-from execution.workflows import differences, known, mermaid, reading, spec, starters, svg
+from execution.management.commands import start
+from execution.management.commands._command import LedgerCommand, operator, table
+from execution.workflows import catalog, differences, known, mermaid, reading, spec, starters, svg
 from execution.workflows.reading import Finding, Read
 
 _FORMATS = {"mermaid": mermaid.text, "svg": svg.text}
@@ -20,7 +24,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class Command(LedgerCommand):
-    help = "Check, draw, compare and begin definitions of workflows, which are YAML files."
+    help = "Check, draw, compare, register and run definitions of workflows, which are YAML files."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,8 +40,14 @@ class Command(LedgerCommand):
         )
         new.add_argument("--output", help="The file to write; NAME.yaml here unless given. None is written over.")
         diff = self._add(verbs, "diff", "Say in words what changed from one definition to another.")
-        diff.add_argument("old", metavar="A", help="The file of the old one.")
-        diff.add_argument("new", metavar="B", help="The file of the new one.")
+        diff.add_argument("which", nargs="+", metavar="A B | NAME V1 V2", help="Two files, or a name and two versions.")
+        load = self._add(verbs, "load", "Register definitions: each changed one gets the next version.")
+        load.add_argument("files", nargs="+", metavar="DIR", help="A folder of .yaml files, or a file.")
+        load.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+        self._add(verbs, "list", "List the workflows that can be run, with their newest versions.")
+        run = self._add(verbs, "run", "Open a run of a workflow and print its id.")
+        run.add_argument("name", help="The workflow's name; NAME@3 is its third version.")
+        start.Command().add_options(run)
 
     def _add_validate(self, verbs: Any) -> None:
         validate = self._add(verbs, "validate", "Say what is wrong with definitions, each with its line and field.")
@@ -105,8 +115,29 @@ class Command(LedgerCommand):
             return
         self.say(f"{path} is written; `manage.py workflow validate {path}` checks it")
 
-    def _diff(self, old: str, new: str, **options: Any) -> None:
-        before, after = reading.load(old), reading.load(new)
+    def _load(self, files: list[str], **options: Any) -> None:
+        found = catalog.load(_files(files), by=options["by"])
+        if options["as_json"]:
+            self.document([_stored_row(one) for one in found])
+            return
+        for one in found:
+            self.say(f"{one.name} is version {one.number}: {words.counted(len(one.definition.steps), 'step')}")
+
+    def _list(self, **options: Any) -> None:
+        found = [catalog.find(name) for name in catalog.names()]
+        if options["as_json"]:
+            self.document([_stored_row(one) for one in found])
+            return
+        rows = [[one.name, one.version, f"{len(one.definition.steps):,}", one.definition.description] for one in found]
+        self.say(table(rows, ["NAME", "VERSION", "STEPS", "WHAT IT IS FOR"]))
+
+    def _run(self, **options: Any) -> None:
+        command = _Run()
+        command.stdout, command.stderr = self.stdout, self.stderr
+        command.act(**options)
+
+    def _diff(self, which: list[str], **options: Any) -> None:
+        before, after = _compared(which)
         found = differences.between(before, after)
         if options["as_json"]:
             digests = {"old": before.digest, "new": after.digest}
@@ -127,6 +158,34 @@ class Command(LedgerCommand):
             self.document({"file": options["output"]})
         else:
             self.say(f"{options['output']} is written")
+
+
+class _Run(start.Command):
+    """Opens a run of a workflow alone: a skill of the same name is not meant."""
+
+    def found(self, name: str) -> Any:
+        return catalog.find(name)
+
+
+def _compared(which: list[str]) -> tuple[spec.Definition, spec.Definition]:
+    """Return the two definitions that are compared: two files, or two versions of a name."""
+    if len(which) == 2:
+        return reading.load(which[0]), reading.load(which[1])
+    if len(which) != 3:
+        raise CommandError("diff compares two files (A.yaml B.yaml), or two versions of a workflow (NAME 1 2)")
+    return catalog.find(f"{which[0]}@{which[1]}").definition, catalog.find(f"{which[0]}@{which[2]}").definition
+
+
+def _stored_row(one: catalog.Stored) -> dict[str, Any]:
+    about = one.definition
+    return {
+        "name": one.name,
+        "version": one.number,
+        "digest": about.digest,
+        "step_count": len(about.steps),
+        "inputs": {name: wanted.as_data() for name, wanted in about.inputs.items()},
+        "description": about.description,
+    }
 
 
 def _files(given: Iterable[str]) -> list[str]:

@@ -113,7 +113,8 @@ def dry_run(path: str) -> dict[str, Any]:
 @skill("library.authoring.register")
 def register(path: str) -> dict[str, Any]:
     """Store a definition under its name as a version, and return both; the same content is the same version."""
-    return {"path": path, **_format("register")(path)}
+    stored = _format("register")(path)
+    return {"path": path, "name": stored.name, "version": stored.number}
 
 
 def _format(verb: str) -> Any:

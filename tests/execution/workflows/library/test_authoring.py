@@ -18,7 +18,7 @@ def format_(monkeypatch):
     finding = SimpleNamespace(line=1, path="name", text="is short", is_error=False)
     found = SimpleNamespace(definition=object(), findings=[finding])
     monkeypatch.setattr(workflows, "look_at", lambda path: found, raising=False)
-    monkeypatch.setattr(workflows, "register", lambda path: {"name": "x", "version": 1}, raising=False)
+    monkeypatch.setattr(workflows, "register", lambda path: SimpleNamespace(name="x", number=1), raising=False)
 
 
 def test_new_workflow_is_scaffolded_validated_and_registered(home, format_):
