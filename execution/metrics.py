@@ -36,7 +36,15 @@ SKILL_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 36
 WORKFLOW_BUCKETS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 48 * 3600, 96 * 3600)
 
 _ENDINGS = frozenset(
-    {"step.completed", "step.suspended", "step.failed", "step.retrying", "step.parked", "step.cancelled"}
+    {
+        "step.completed",
+        "step.skipped",
+        "step.suspended",
+        "step.failed",
+        "step.retrying",
+        "step.parked",
+        "step.cancelled",
+    }
 )
 _RUN_ENDINGS = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,21 @@ def spend(ctx, cost: str = "0.50") -> str:
 
 
 @skill("graphs.note", retries=0, breaker="")
-def note(ctx, place: str, value: Any = None) -> Any:
+def note(ctx, place: str, value: Any = None, pause: float = 0) -> Any:
     """Write a line to a file each time it is performed, then record a step."""
+    time.sleep(pause)
     with Path(place).open("a") as file:
         file.write(f"{ctx.step_id} {value}\n")
     return ctx.once("done", lambda: value)
+
+
+@skill("graphs.range", retries=0, breaker="")
+def numbers(count: int) -> list[int]:
+    """Return the numbers below a count."""
+    return list(range(count))
+
+
+@skill("graphs.total", retries=0, breaker="")
+def total(values: list[int]) -> int:
+    """Add numbers up."""
+    return sum(values)
