@@ -251,6 +251,7 @@ def graph_template(stored: Stored, template: Mapping[str, Any], given: Mapping[s
         "priority": template["priority"] or 0,
         "deadline_at": _earliest(template["deadline_at"], ends),
         "steps": steps,
+        "phases": list(stored.plan.phases),
     }
 
 

@@ -45,6 +45,7 @@ class Ticker:
             released = _passed("sweep", sweep, row.resumed_at) if self._is_fit else 0
             released += _passed("wake", wake)
             released += _passed("expire", expire)
+            released += _passed("close_phases", close_phases)
             if row.tick_count % 5 == 0:
                 released += _passed("fold", fold, _FOLD_LIMIT, row.tick_count % 60 == 0)
             self.has_released = released > 0
@@ -127,6 +128,22 @@ def expire(limit: int = 200) -> int:
         [limit],
     )
     return sum(_passed("expire", _expire_one, row.id) for row in rows)
+
+
+def close_phases(limit: int = 100) -> int:
+    """End the phases whose timebox has passed."""
+    rows = ledger.ask(
+        "SELECT t.name FROM execution_timer t WHERE t.fired_at IS NULL AND t.cancelled_at IS NULL AND t.kind = 'phase' "
+        "AND t.due_at <= clock_timestamp() ORDER BY t.due_at LIMIT %s",
+        [limit],
+    )
+    return sum(_passed("close_phases", _close_phase, uuid.UUID(row.name)) for row in rows)
+
+
+def _close_phase(phase_id: uuid.UUID) -> int:
+    from execution import phases
+
+    return int(phases.close(phase_id, "its timebox has passed"))
 
 
 def _expire_one(timer_id: uuid.UUID) -> int:

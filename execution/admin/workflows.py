@@ -15,7 +15,6 @@ from execution.workflows import catalog, svg
 @admin.register(Workflow)
 class WorkflowAdmin(PlainAdmin):
     list_display = ["name", "version", "step_count", "shown_age", "registered_by"]
-    ordering = ("-registered_at",)
     by_name = ["name__icontains"]
     search_help_text = "A part of a workflow's name."
     fields = ["name", "version", "digest", "shown_age", "registered_by", "file", "picture", "shown_source"]

@@ -42,18 +42,21 @@ class Migration(migrations.Migration):
             "ring_v1",
             "turn_v1",
             "has_lines_v1",
+            "begin_phase_v1",
             "claim_v1",
             "claim_next_v1",
             "record_v1",
             "save_v1",
         ),
         *create("free_key_v1", "hold_breaker_v1", "judge_breaker_v1", "owe_parent_v1", "pass_on_v1", "late_v1"),
-        *create("end_run_v1", "close_run_v1", "release_v1", "spread_v1"),
+        *create("end_run_v1", "close_run_v1", "release_v1", "spread_v1", "close_phase_v1"),
         *create("fire_chord_v1", "chord_part_v1", "owe_v1", "retarget_v1", "reopen_v1", "conclude_v1"),
         *create("finish_v1", "give_back_v1", "stop_steps_v1"),
         *create("tick_v1", "extend_v1", "sweep_v1", "wake_v1", "expire_v1", "feed_v1", "fold_v1"),
         *create("signal_v1", "take_signal_v1", "call_v1", "tell_parent_v1", "intend_v1", "receipt_v1"),
-        *create("active_steps_v1", "pending_timers_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"),
+        *create(
+            "active_steps_v1", "pending_timers_v1", "phase_stats_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"
+        ),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunSQL(PACKED, migrations.RunSQL.noop),
     ]

@@ -5,6 +5,7 @@ from execution.models.checkpoints import Blob, Checkpoint, Kind
 from execution.models.cycles import CycleState, Tunable
 from execution.models.events import Event, EventReader
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
+from execution.models.phases import Phase
 from execution.models.runs import ENDED, Run, RunState
 from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
 from execution.models.waits import (
@@ -45,6 +46,7 @@ __all__ = [
     "Kind",
     "Level",
     "Need",
+    "Phase",
     "Run",
     "RunState",
     "Signal",

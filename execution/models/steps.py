@@ -67,6 +67,7 @@ class Step(models.Model):
     position = models.IntegerField(db_default=0)
     pending_count = models.IntegerField(db_default=0, help_text="Steps it still needs.")
     released_count = models.IntegerField(null=True, help_text="Entries of its list that may have begun.")
+    phase_id = models.UUIDField(null=True, help_text="The phase that it belongs to.")
     queue = models.CharField(max_length=200, db_default="default")
     priority = models.SmallIntegerField(db_default=0, help_text="Higher goes first.")
     key = models.CharField(max_length=200, null=True, help_text="Its concurrency key.")
@@ -148,6 +149,7 @@ class Step(models.Model):
                 condition=models.Q(state="waiting", waiting="breaker"),
                 name="steps_waiting_for_a_breaker",
             ),
+            models.Index(fields=["phase_id"], condition=models.Q(phase_id__isnull=False), name="steps_of_a_phase"),
             models.Index(
                 fields=["capability"],
                 condition=models.Q(state="waiting", waiting="lockout"),

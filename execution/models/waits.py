@@ -20,6 +20,7 @@ class TimerKind(models.TextChoices):
     BREAKER = "breaker"  # the breaker lets a probe through
     RATE = "rate"  # a concurrency key has a token again
     DEADLINE = "deadline"
+    PHASE = "phase"  # a phase's timebox has passed
     CUSTOM = "custom"  # opens a run of its own
 
 

@@ -1,17 +1,19 @@
 -- Add steps to a run, with what they need of each other: `needs` of a step names others by their place in the list.
 -- The caller makes the ids, in order, and says from which position they count; with a moment the first ones wait for it.
--- With a limit only so many of those that need nothing are ready: each one that ends lets the next begin.
+-- A step's `phase` is a place in the list of phases. With a limit only so many of those that need nothing are ready: each one that ends lets the next begin.
 CREATE OR REPLACE FUNCTION execution_add_steps_v1(
-    p_run uuid, p_agent uuid, p_ids uuid[], p_steps jsonb, p_first int, p_start timestamptz DEFAULT NULL, p_limit int DEFAULT NULL
+    p_run uuid, p_agent uuid, p_ids uuid[], p_steps jsonb, p_first int, p_start timestamptz DEFAULT NULL, p_limit int DEFAULT NULL,
+    p_phases uuid[] DEFAULT NULL
 ) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_later boolean := coalesce(p_start > v_now, false);
 BEGIN
     INSERT INTO execution_step (
-        id, run_id, agent_id, name, skill, version, position, state, waiting, pending_count, queue, priority, key, breaker,
+        id, run_id, agent_id, name, skill, version, position, phase_id, state, waiting, pending_count, queue, priority, key, breaker,
         capability, level, lease_seconds, reserve_cost, reserve_tokens, options, input, wake_at, created_at, changed_at)
     SELECT p_ids[o.n::int], p_run, coalesce(t.agent_id, p_agent), t.name, t.skill, coalesce(t.version, ''), p_first + o.n - 1,
+           p_phases[t.phase + 1],
            CASE WHEN h.is_held OR h.count > 0 THEN 'blocked' WHEN v_later THEN 'waiting' ELSE 'ready' END,
            CASE WHEN h.is_held OR h.count > 0 THEN 'needs' WHEN v_later THEN 'timer' ELSE 'capacity' END,
            CASE WHEN h.is_held THEN 1 ELSE h.count END, coalesce(t.queue, 'default'), coalesce(t.priority, 0),
@@ -20,7 +22,7 @@ BEGIN
            decode(t.input, 'base64'), CASE WHEN v_later AND h.count = 0 THEN p_start END, v_now, v_now
     FROM jsonb_array_elements(p_steps) WITH ORDINALITY AS o(step, n)
     CROSS JOIN LATERAL jsonb_to_record(o.step) AS t(
-        name text, skill text, version text, agent_id uuid, queue text, priority smallint, concurrency_key text, breaker text,
+        name text, skill text, version text, agent_id uuid, phase int, queue text, priority smallint, concurrency_key text, breaker text,
         capability text, level smallint, lease_seconds int, reserve_cost numeric, reserve_tokens bigint, options jsonb,
         input text)
     CROSS JOIN LATERAL (SELECT coalesce(jsonb_array_length(o.step -> 'needs'), 0) AS count, coalesce(o.n > p_limit, false) AS is_held) h;

@@ -171,6 +171,9 @@ BEGIN
         INSERT INTO execution_event (id, xid, at, kind, run_id, step_id, agent_id, epoch, data)
         VALUES (execution_uuid7_v1(), pg_current_xact_id()::text::bigint, v_now, 'step.started', v_run, p_step, v_agent, s.epoch,
                 jsonb_build_object('worker', p_worker));
+        IF s.phase_id IS NOT NULL THEN
+            PERFORM execution_begin_phase_v1(s.phase_id, v_now);
+        END IF;
         IF c.breaker_state IS NOT NULL AND NOT v_fallback THEN
             UPDATE execution_breaker x SET state = 'probing', probe_step_id = p_step,
                    probe_at = v_now + make_interval(secs => greatest(x.cooldown_seconds, s.lease_seconds))

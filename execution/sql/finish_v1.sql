@@ -150,7 +150,8 @@ BEGIN
     IF v_state = 'blocked' THEN
         v_ready := execution_spread_v1(p_step, s.run_id, s.agent_id, p_details #> '{spread,steps}', (p_details #>> '{spread,limit}')::int);
     END IF;
-    IF s.step_count > 1 AND (v_state IN ('completed', 'skipped') OR v_state = 'failed' AND NOT v_halts) THEN
+    IF s.step_count > 1 AND (v_state IN ('completed', 'skipped') OR v_state = 'failed' AND NOT v_halts OR v_state = 'cancelled' AND EXISTS (
+            SELECT 1 FROM execution_step x JOIN execution_phase p ON p.id = x.phase_id WHERE x.id = p_step AND p.closed_at IS NOT NULL)) THEN
         v_ready := v_ready || execution_release_v1(p_step);
     END IF;
     IF p_details ? 'opens' THEN

@@ -8,6 +8,7 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_count int := jsonb_array_length(p_template -> 'steps');
     v_place int;
+    v_phases uuid[];
 BEGIN
     SELECT * INTO t FROM jsonb_to_record(p_template) AS x(
         workflow text, version text, agent_id uuid, correlation_id text, parent_step_id uuid, parent_run_id uuid,
@@ -26,8 +27,13 @@ BEGIN
         ON CONFLICT DO NOTHING;
         is_new := FOUND;
         IF is_new THEN
+            v_phases := ARRAY(SELECT execution_uuid7_v1() FROM jsonb_array_elements(p_template -> 'phases'));
+            INSERT INTO execution_phase (id, run_id, name, position, timebox_seconds, budget_cost, budget_tokens)
+            SELECT v_phases[o.n::int], asked_id, h.name, o.n, h.timebox, h.cost, h.tokens
+            FROM jsonb_array_elements(p_template -> 'phases') WITH ORDINALITY AS o(phase, n)
+            CROSS JOIN LATERAL jsonb_to_record(o.phase) AS h(name text, timebox double precision, cost numeric, tokens bigint);
             PERFORM execution_add_steps_v1(asked_id, t.agent_id, ARRAY(SELECT execution_uuid7_v1() FROM generate_series(1, v_count)),
-                                           p_template -> 'steps', 0, t.start_at);
+                                           p_template -> 'steps', 0, t.start_at, NULL, v_phases);
             PERFORM execution_log_v1('run.opened', asked_id, NULL, t.agent_id, NULL, jsonb_strip_nulls(jsonb_build_object(
                 'workflow', t.workflow, 'version', t.version, 'correlation_id', nullif(t.correlation_id, ''))));
             IF t.deadline_at IS NOT NULL THEN

@@ -9,6 +9,8 @@ DECLARE
 BEGIN
     SELECT least(min(x.position), 0) - v_count INTO v_first FROM execution_step x WHERE x.run_id = p_run;
     PERFORM execution_add_steps_v1(p_run, p_agent, v_ids, p_steps, v_first, NULL, p_limit);
+    UPDATE execution_step x SET phase_id = f.phase_id FROM execution_step f
+    WHERE f.id = p_step AND f.phase_id IS NOT NULL AND x.id = ANY (v_ids);
     INSERT INTO execution_need (step_id, needed_id) SELECT p_step, i FROM unnest(v_ids) AS i;
     UPDATE execution_run x SET step_count = x.step_count + v_count WHERE x.id = p_run;
     UPDATE execution_step x SET pending_count = v_count,

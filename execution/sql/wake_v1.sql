@@ -22,7 +22,7 @@ BEGIN
     -- Each timer looks its own step up: a join of the two sets would compare each with each.
     WITH due AS MATERIALIZED (
         SELECT t.id, t.kind, t.due_at, t.step_id, t.epoch FROM execution_timer t
-        WHERE t.fired_at IS NULL AND t.cancelled_at IS NULL AND t.due_at <= v_now AND t.kind <> 'deadline'
+        WHERE t.fired_at IS NULL AND t.cancelled_at IS NULL AND t.due_at <= v_now AND t.kind NOT IN ('deadline', 'phase')
         ORDER BY t.due_at, t.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     ), held AS MATERIALIZED (
         SELECT d.id, d.kind, d.due_at, s.id AS step_id,

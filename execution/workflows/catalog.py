@@ -75,8 +75,12 @@ class Stored:
 
 
 def _amount(definition: Definition) -> dict[str, Any]:
-    budget = definition.budget
-    return {} if budget is None else budget.model_dump(exclude_none=True)
+    """Return a workflow's budget; where it has none and each phase has one, theirs together."""
+    if definition.budget is not None:
+        return definition.budget.model_dump(exclude_none=True)
+    found = [phase.budget.model_dump(exclude_none=True) if phase.budget else {} for phase in definition.phases.values()]
+    units = {unit for budget in found for unit in budget if all(unit in other for other in found)}
+    return {unit: sum(budget[unit] for budget in found) for unit in units}
 
 
 def find(name: str) -> Stored:

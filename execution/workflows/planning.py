@@ -8,12 +8,12 @@ who performs it, in `execution/workflows/scopes.py`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from execution import openings, skills, values
+from execution import agents, openings, skills, values
 from execution.exceptions import CeleriacError, WorkflowUnplayable
 from execution.skills import SkillOptions, SkillTask
 from execution.workflows import graph, templates
@@ -35,6 +35,7 @@ class Plan:
     """The steps of a definition, in an order in which each comes after what it needs."""
 
     parts: tuple[Part, ...]
+    phases: tuple[Part, ...]
     packed: tuple[values.Packed, ...]
 
     def steps(self, inputs: Mapping[str, Any], *, queue: str | None, priority: int | None) -> list[Part]:
@@ -67,12 +68,45 @@ def plan(definition: Definition) -> Plan:
     order = graph.order(needs)
     places = {name: place for place, name in enumerate(order)}
     parts, packed = [], []
+    reserves = _shares(definition)
     for name in order:
-        part, value = _whole(name, steps[name], definition)
+        step = steps[name]
+        part, value = _whole(name, step, definition)
         part["needs"] = [places[need] for need in needs[name]]
+        if step.phase is not None:
+            part["phase"] = list(definition.phases).index(step.phase)
+        if name in reserves:
+            part |= {"reserve_cost": reserves[name].get("cost"), "reserve_tokens": reserves[name].get("tokens")}
         parts.append(part)
         packed.append(value)
-    return Plan(parts=tuple(parts), packed=tuple(packed))
+    return Plan(parts=tuple(parts), phases=tuple(_phases(definition)), packed=tuple(packed))
+
+
+def _phases(definition: Definition) -> Iterator[Part]:
+    for name, phase in definition.phases.items():
+        amount = phase.budget.model_dump(mode="json", exclude_none=True) if phase.budget is not None else {}
+        yield {"name": name, "timebox": _length(phase.timebox), **amount}
+
+
+def _shares(definition: Definition) -> dict[str, Mapping[str, Any]]:
+    """Return what the steps of each phase reserve: its budget in equal parts, beside what steps say themselves."""
+    from execution import phases
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, phase in definition.phases.items():
+        mine = {
+            step: about for step, about in definition.steps.items() if about.phase == name and about.skill is not None
+        }
+        open_ones = [step for step, about in mine.items() if about.reserve is None and about.foreach is None]
+        if phase.budget is None or not open_ones:
+            continue
+        left = phase.budget.model_dump(exclude_none=True)
+        for about in mine.values():
+            for unit in left:
+                left[unit] -= getattr(about.reserve, unit, None) or 0
+        wanted = {unit: max(amount, 0) for unit, amount in left.items()}
+        found |= dict(zip(open_ones, phases.shares(wanted, len(open_ones)), strict=True))
+    return found
 
 
 def _outputs(definition: Definition) -> dict[str, Step]:
@@ -118,7 +152,10 @@ def _base(step: Step) -> tuple[SkillTask, Part, dict[str, Any]]:
     """Return the skill that performs a step, what of it is known beforehand, and what it is given."""
     skill, given = _work(step)
     task = skills.named(skill)
-    return task, openings.step_part(task, _options(task, step), queue=step.queue, priority=step.priority), given
+    part = openings.step_part(task, _options(task, step), queue=step.queue, priority=step.priority)
+    if step.agent is not None:
+        part["agent_id"] = str(agents.id_of(step.agent))
+    return task, part, given
 
 
 def _named(part: Part, name: str, bound: Mapping[str, Any]) -> tuple[Part, values.Packed]:

@@ -54,7 +54,9 @@ INPUT_TYPES: dict[str, tuple[type, ...]] = {
 }
 """What an input may be, and the Python types that fit it."""
 
-_WORK = frozenset({"with_", "foreach", "max_parallel", "timebox", "reserve", "queue", "priority", "key", "on_failure"})
+_WORK = frozenset(
+    {"agent", "with_", "foreach", "max_parallel", "timebox", "reserve", "queue", "priority", "key", "on_failure"}
+)
 _GATE = frozenset({"timeout", "on_failure"})
 _BELONGS: dict[str, frozenset[str]] = {
     "skill": _WORK | {"retry"},
@@ -194,6 +196,9 @@ class Step(Part):
         None, min_length=1, max_length=200, description="A concurrency key; it may hold expressions."
     )
     phase: StepName | None = Field(None, description="The phase that it belongs to.")
+    agent: str | None = Field(
+        None, min_length=1, max_length=200, description="On whose behalf it is performed; the run's agent unless given."
+    )
     who: Few = Field((), description="Who may approve: names of users, or 'group:NAME'; nobody named is anybody.")
     check: OneExpression = Field(None, description="What must be true for the run to pass the gate.")
     signal: str | None = Field(

@@ -13,7 +13,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from execution import agents, ids, ledger, runs, values
+from execution import agents, ids, ledger, runs, values, workflows
 from execution.admin import lists, shown
 from execution.ledger import Record
 from execution.models import (
@@ -33,6 +33,7 @@ from execution.models import (
     EventReader,
     Level,
     Need,
+    Phase,
     Run,
     RunState,
     Signal,
@@ -41,6 +42,7 @@ from execution.models import (
     Tunable,
     Worker,
 )
+from execution.workflows import catalog
 from tests.execution import seen
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,12 +63,14 @@ QUERIES = {
     "event": 5,
     "eventreader": 5,
     "need": 5,
+    "phase": 5,
     "run": 6,
     "signal": 5,
     "step": 6,
     "timer": 5,
     "tunable": 5,
     "worker": 5,
+    "workflow": 5,
 }
 
 
@@ -127,6 +131,8 @@ def fill(count):
         Effect.objects.create(step_id=run.id, token=mark, key=mark, policy="ask", epoch=1)
         Errand.objects.create(kind="child", payload={"run": mark})
         EventReader.objects.create(name=mark)
+        Phase.objects.create(run=run, name=mark)
+        catalog.register(workflows.read(f"name: w{run.id.hex}\nsteps: {{a: {{skill: seen.quick}}}}"))
         Need.objects.create(step_id=run.id, needed_id=other.id)
         Timer.objects.create(kind="sleep", due_at=timezone.now() + timedelta(hours=1), step_id=run.id, run_id=run.id)
         Tunable.objects.create(name=mark, value=1)
