@@ -57,6 +57,14 @@ class Settings:
     """False behind a connection pooler in transaction mode: leases alone decide."""
     prepare_statements: bool = True
     """False behind a connection pooler that cannot keep prepared statements."""
+    workflows: bool = True
+    """Whether runs of workflows may be opened; what runs goes on."""
+    workflow_tracing: bool = True
+    """Whether the parts of a graph's steps (validate, process, persist) have spans of their own."""
+    workflow_metrics: bool = True
+    """Whether /metrics tells of runs by the name of their workflow."""
+    workflow_audit: bool = True
+    """Whether registered definitions and decisions at gates are written to the log with who and why."""
     metrics_token: str = ""
     """When set, /metrics wants it as a bearer token."""
 

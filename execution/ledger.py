@@ -83,6 +83,11 @@ class Claim:
     deadline_at: datetime | None
     first_started_at: datetime
 
+    @property
+    def is_of_graph(self) -> bool:
+        """Whether the step is one of a workflow's run; a single step has its run's id."""
+        return self.step_id != self.run_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:

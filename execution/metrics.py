@@ -92,8 +92,9 @@ class Ledger:
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric."""
+        unwanted = () if conf.current().workflow_metrics else ("celeriac_workflow_",)
         for part in (_totals, _active, _ready_steps, _other_steps, _of_workers, _of_clocks, _of_log):
-            yield from _bounded(part)
+            yield from (metric for metric in _bounded(part) if not metric.name.startswith(unwanted))
 
 
 def _bounded(part: Callable[[], Iterator[Metric]]) -> list[Metric]:

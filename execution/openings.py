@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 
 from execution import agents, amounts, conf, doorbell, ledger, values
 from execution.durations import Duration, seconds
-from execution.exceptions import BudgetTooSmall, LedgerAway, OptionInvalid, SkillUnknown, WorkflowUnknown
+from execution.exceptions import BudgetTooSmall, LedgerAway, NotPossible, OptionInvalid, SkillUnknown, WorkflowUnknown
 
 if TYPE_CHECKING:
     from execution.models import Agent
@@ -243,6 +243,10 @@ def _open_graph(stored: Stored, template: dict[str, Any], opening: Opening, *, r
 
 def graph_template(stored: Stored, template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the template of one run of a workflow, with its steps; its timebox counts from here."""
+    if not conf.current().workflows:
+        raise NotPossible(
+            f"workflows are switched off here (CELERIAC['workflows']): no run of {stored.name!r} was opened"
+        )
     timebox = stored.definition.timebox
     ends = _moment("deadline", timezone.now() + timedelta(seconds=seconds(timebox))) if timebox else None
     steps = stored.plan.steps(given["kwargs"], queue=template["queue"], priority=template["priority"])

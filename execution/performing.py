@@ -359,7 +359,8 @@ def perform(task: SkillTask, claim: Claim, args: tuple[Any, ...], kwargs: dict[s
             with canvas.shown(task.request, claim):
                 outcome = outcome_of(task, claim, context, args, kwargs, hand)
             hand.is_at_work = False
-            ended = finish(task, claim, outcome, hand)
+            with telemetry.part("persist", claim):
+                ended = finish(task, claim, outcome, hand)
             seen.ended(ended.outcome)
         return _told(ended)
     finally:
@@ -376,8 +377,10 @@ def outcome_of(
         _check_doom(claim)
         _check_version(task, claim)
         performer = _performer(task, claim, context)
-        given = _given(task, claim, performer, kwargs) if "graph" in claim.options else kwargs
-        value = performer.invoke(context, args, given)
+        with telemetry.part("validate", claim):
+            given = _given(task, claim, performer, kwargs) if "graph" in claim.options else kwargs
+        with telemetry.part("process", claim):
+            value = performer.invoke(context, args, given)
         packed = values.pack(canvas.prepared(value), place=f"what {task.name!r} returned")
     except BaseException as raised:  # noqa: BLE001 - the one broad catch: whatever a skill raises is an ending
         return _raised(task, claim, context, raised, args, kwargs, hand)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from execution import conf
+
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
@@ -216,7 +218,7 @@ def _span(claim: Claim) -> Iterator[Seen]:
     if trace.get_current_span().get_span_context().trace_id != trace_id(claim.run_id):
         context = trace.set_span_in_context(trace.NonRecordingSpan(_origin(claim.run_id)))
     with _tracer.start_as_current_span(
-        f"attempt {claim.skill}",
+        f"{'execute' if claim.is_of_graph else 'attempt'} {claim.skill}",
         context=context,
         kind=trace.SpanKind.INTERNAL,
         attributes=_attributes(claim),
@@ -224,6 +226,17 @@ def _span(claim: Claim) -> Iterator[Seen]:
         set_status_on_exception=False,
     ) as started:
         yield Seen(started)
+
+
+def part(name: str, claim: Claim) -> contextlib.AbstractContextManager[Any]:
+    """Return a span for a part of performing a graph's step: validate, process or persist, inside its attempt's."""
+    if _tracer is None or not claim.is_of_graph or not conf.current().workflow_tracing:
+        return _UNSEEN
+    attributes = {"celeriac.step_name": claim.step_name}
+    span: contextlib.AbstractContextManager[Any] = _tracer.start_as_current_span(
+        f"{name} {claim.step_name}", attributes=attributes, record_exception=False, set_status_on_exception=False
+    )
+    return span
 
 
 def _attributes(claim: Claim) -> dict[str, str | int]:

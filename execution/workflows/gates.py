@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from execution import ledger, runs, signals
+from execution import conf, ledger, runs, signals
 from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
 from execution.models import Checkpoint, Run, Step, StepState
 from execution.workflows.expressions import nearest
@@ -32,9 +32,9 @@ def decide(run: Run | uuid.UUID | str, gate: str | None = None, *, approved: boo
     held = runs.hold(run)
     step = _waiting(held, gate)
     _check_who(_asked(step)["who"], step, by)
-    runs.note(
-        "gate.approved" if approved else "gate.refused", held, {"by": by, "reason": reason, "gate": step.name}, step.id
-    )
+    if conf.current().workflow_audit:
+        kind = "gate.approved" if approved else "gate.refused"
+        runs.note(kind, held, {"by": by, "reason": reason, "gate": step.name}, step.id)
     decision = {"approved": approved, "by": by, "reason": reason}
     signals.send(
         held, signal_name(step.name), decision, sender=by, signal_id=uuid.uuid5(step.id, "decision"), is_decision=True
