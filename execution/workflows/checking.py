@@ -146,9 +146,22 @@ def _expressions(draft: Draft, known: Known) -> Iterator[Problem]:
             own = names.inside(step.foreach) if has_item else names
             for path, text in templates.texts(value):
                 yield from _text(text, ("steps", name, place, *path), own, wanted=_wanted(place, path), step=name)
+        yield from _key(name, step)
     for output, value in draft.outputs.items():
         for path, text in templates.texts(value):
             yield from _text(text, ("outputs", output, *path), names)
+
+
+def _key(name: str, step: Step) -> Iterator[Problem]:
+    """A concurrency key is held from the claim on, so it is known before a step begins."""
+    try:
+        roots = {one.root for found in templates.expressions(step.key) for one in found.references}
+    except ExpressionInvalid:
+        return  # that is said where it stands
+    late = roots - {"inputs", *(("item", "index", "steps") if step.foreach is not None else ())}
+    if late:
+        text = f"is known when the run opens, so it may name inputs, and not {fields.joined(sorted(late))}"
+        yield Problem(path=("steps", name, "key"), text=text)
 
 
 def _wanted(place: str, path: tuple[str | int, ...]) -> str:

@@ -103,7 +103,7 @@ def test_shipped_workflows_run_on_this_project(workers, eventually, tmp_path, tr
     )
     inspected = runs.start("inspect", {"root": str(tree)})
     wired = runs.start("confirm-wiring", {"root": str(REPOSITORY), "component": "execution.doorbell"})
-    audited = runs.start("component-audit", {"root": str(REPOSITORY), "path": "execution/models"})
+    audited = runs.start("component-audit", {"root": str(REPOSITORY), "path": "execution/sql"})
     changed = runs.start(
         "governed-change",
         {"root": str(tree), "name": "workflows.graph.followers", "new_name": "successors", "store": store},

@@ -308,9 +308,15 @@ BROKEN = {
         ],
     ),
     "unknown_field_of_the_run": (
-        ("name: w\nsteps:\n  a: {skill: x, key: 'k-${run.ids}'}\n"),
+        ("name: w\nsteps:\n  a: {skill: x, with: {k: 'k-${run.ids}'}}\n"),
         [
-            "w.yaml:3:22: steps.a.key: in ${run.ids}: run has no field 'ids'; did you mean 'id'?",
+            "w.yaml:3:27: steps.a.with.k: in ${run.ids}: run has no field 'ids'; did you mean 'id'?",
+        ],
+    ),
+    "key_that_is_known_too_late": (
+        ("name: w\nsteps:\n  a: {skill: x}\n  b: {skill: x, key: 'k-${steps.a}'}\n"),
+        [
+            "w.yaml:4:22: steps.b.key: is known when the run opens, so it may name inputs, and not steps",
         ],
     ),
     "item_outside_foreach": (

@@ -8,26 +8,12 @@ from typing import Any
 import yaml
 
 from execution.skills import named
+from execution.workflows import Scope, render
 
 LIBRARY = Path(__file__).parents[4] / "execution" / "workflows" / "library"
 REPOSITORY = Path(__file__).parents[4]
 _EXPRESSION = re.compile(r"\$\{(.*)\}")
 _REFERENCE = re.compile(r"\bsteps\.(\w+)")
-
-
-class Dotted(dict):
-    """A mapping whose keys are attributes, as expressions write them."""
-
-    def __getattr__(self, name):
-        """Return a value; a misspelt name is an error."""
-        return dotted(self[name])
-
-
-def dotted(value):
-    """Let expressions reach into a value."""
-    if isinstance(value, dict):
-        return Dotted(value)
-    return [dotted(one) for one in value] if isinstance(value, list) else value
 
 
 def definition(name: str) -> dict[str, Any]:
@@ -60,45 +46,14 @@ def walk(name: str, /, *, refused: tuple[str, ...] = (), **given: Any) -> dict[s
     states: dict[str, str] = {}
     steps = found["steps"]
     for step_name in TopologicalSorter({key: needs(step) for key, step in steps.items()}).static_order():
-        step, scope = steps[step_name], Scope(inputs, done, states)
+        step = steps[step_name]
+        scope = Scope(inputs=inputs, steps=done, states=states, run={"id": "run-1"})
         states[step_name] = "completed"
-        if "when" in step and scope.value(step["when"]) is not True:
+        if "when" in step and render(step["when"], scope) is not True:
             states[step_name] = "skipped"
         elif "gate" in step:
             states[step_name] = "failed" if step_name in refused else "completed"
         else:
-            done[step_name] = named(step["skill"])(**scope.value(step["with"]))
-    return dict.fromkeys(steps) | done | {"outputs": Scope(inputs, done, states).value(found["outputs"])}
-
-
-class Scope:
-    """What expressions may name: what was skipped is missing, and only `default` asks for what is missing."""
-
-    def __init__(self, inputs, done, states):
-        self.names = {"inputs": dotted(inputs), "steps": Dotted(done), "run": Dotted(id="run-1")}
-        self.states = states
-
-    def value(self, part: Any) -> Any:
-        """Return a part of a definition with its expressions evaluated."""
-        if isinstance(part, dict):
-            return {key: self.value(one) for key, one in part.items()}
-        if isinstance(part, list):
-            return [self.value(one) for one in part]
-        match = _EXPRESSION.fullmatch(part) if isinstance(part, str) else None
-        return self._evaluated(match[1]) if match else part
-
-    def _evaluated(self, text: str) -> Any:
-        if match := re.fullmatch(r"default\((.+), null\)", text):
-            try:
-                return self._evaluated(match[1])
-            except KeyError:
-                return None
-        text = re.sub(r"state\(steps\.(\w+)\)", lambda match: repr(self.states[match[1]]), text)
-        return plain(eval(text, {"__builtins__": {}}, self.names))  # noqa: S307 - our own expressions
-
-
-def plain(value: Any) -> Any:
-    """Return a value as a skill takes it."""
-    if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list) else value
+            done[step_name] = named(step["skill"])(**render(step["with"], scope))
+    scope = Scope(inputs=inputs, steps=done, states=states)
+    return dict.fromkeys(steps) | done | {"outputs": render(found["outputs"], scope)}
