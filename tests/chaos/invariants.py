@@ -103,7 +103,7 @@ def no_event_missing() -> list[str]:
         SELECT * FROM (
             SELECT a.step_id, a.epoch, count(*) FILTER (WHERE e.kind = 'step.started') AS starts,
                 count(*) FILTER (WHERE e.kind IN (
-                    'step.completed', 'step.suspended', 'step.failed', 'step.retrying', 'step.parked',
+                    'step.completed', 'step.skipped', 'step.suspended', 'step.failed', 'step.retrying', 'step.parked',
                     'step.cancelled', 'step.given_back')) AS ends
             FROM execution_attempt a
             LEFT JOIN execution_event e ON e.step_id = a.step_id AND e.epoch = a.epoch
@@ -128,6 +128,22 @@ def appends_are_whole() -> list[str]:
         if ledger.unpack(row.output)["letters"] != expected:
             wrong.append(f"step {row.id} appended {ledger.unpack(row.output)['letters']}, not {expected}")
     return wrong
+
+
+def graphs_are_whole() -> list[str]:
+    """Each graph returned its entries in order and their sum, skipped what it should, and kept to its order."""
+    wrong = []
+    for run in Run.objects.filter(workflow="chaos-graph", state="completed"):
+        number = ledger.unpack(run.input)["kwargs"]["number"]
+        entries = [number + index for index in range(3 + number % 6)]
+        expected = {"entries": entries, "sum": sum(entries), "never": "skipped"}
+        if run.result() != expected:
+            wrong.append(f"graph {run.id} returned {run.result()}, not {expected}")
+    early = ledger.ask("""
+        SELECT s.id, s.name FROM execution_need n JOIN execution_step s ON s.id = n.step_id
+        JOIN execution_step d ON d.id = n.needed_id
+        WHERE s.ended_at < d.ended_at OR s.state = 'completed' AND d.ended_at IS NULL""")
+    return wrong + [f"step {row.name} {row.id} ended before what it needs" for row in early]
 
 
 def canvas_is_whole(chains: dict[str, int], chords: dict[str, list[int]]) -> list[str]:

@@ -103,3 +103,35 @@ def part(self: Any, number: int, index: int) -> int:
     """Be a part of a chord."""
     time.sleep(0.01)
     return index
+
+
+GRAPH = """
+name: chaos-graph
+inputs: {number: {type: integer}}
+steps:
+  list: {skill: chaos.list, with: {number: "${inputs.number}"}}
+  entry: {skill: chaos.entry, foreach: "${steps.list}", max_parallel: 3, with: {number: "${inputs.number}", index: "${item}"}}
+  never: {skill: chaos.entry, when: "${size(steps.entry) == 0}", with: {number: 0, index: 0}}
+  rest: {sleep: 0.2, needs: entry}
+  sum: {skill: chaos.sum, needs: [never, rest], with: {values: "${steps.entry}"}}
+outputs: {entries: "${steps.entry}", sum: "${steps.sum}", never: "${state(steps.never)}"}
+"""
+
+
+@skill("chaos.list", retries=20, retry_base=0.1, retry_cap=1, breaker="")
+def listed(number: int) -> list[int]:
+    """Say how many entries a graph has."""
+    return list(range(3 + number % 6))
+
+
+@skill("chaos.entry", retries=20, retry_base=0.1, retry_cap=1, breaker="")
+def entry(ctx: Any, number: int, index: int) -> int:
+    """Be an entry of a graph's list."""
+    ctx.once("work", produce, f"graph-{number}/{index}")
+    return number + index
+
+
+@skill("chaos.sum", retries=20, retry_base=0.1, retry_cap=1, breaker="")
+def summed(values: list[int]) -> int:
+    """Add up what the entries returned."""
+    return sum(values)

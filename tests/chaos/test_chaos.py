@@ -15,9 +15,10 @@ import pytest
 from celery import chain, chord
 from django.db import DatabaseError, InterfaceError, connection
 
-from execution import ledger, runs
+from execution import ledger, runs, workflows
 from execution.exceptions import LedgerAway
 from execution.models import Errand, Run
+from execution.workflows import catalog
 from tests.chaos import invariants, skills
 from tests.chaos.hand import LEASE, Hand
 
@@ -75,6 +76,7 @@ def _story(
         "no lease without an owner": invariants.no_lease_without_owner(),
         "no event missing between two states": invariants.no_event_missing(),
         "no appended note doubled or lost": invariants.appends_are_whole(),
+        "every graph performed as it is written": invariants.graphs_are_whole(),
         "no chain or chord broken off": invariants.canvas_is_whole(chains, chords),
     }
     _write_report(REPORT if name == "long" else deeds.with_name("report.json"), name, seed, steps, hand, taken, found)
@@ -95,6 +97,7 @@ def _open_all(seed: int, steps: int, seconds: float, chains: dict[str, int], cho
     draw = random.Random(seed)
     portion = max(1, steps // 60)
     pause = seconds / (steps / portion)
+    graph = _patiently(lambda: catalog.register(workflows.read(skills.GRAPH)))
     for first in range(0, steps, portion):
         _patiently(lambda first=first: runs.start_many(
             skills.work, ({"number": n, "seed": seed} for n in range(first, min(first + portion, steps))),
@@ -102,6 +105,8 @@ def _open_all(seed: int, steps: int, seconds: float, chains: dict[str, int], cho
         ))  # fmt: skip
         if first // portion % 4 == 0:
             _patiently(lambda: runs.start_many(skills.march, ({"paces": 60} for _ in range(2))))
+        if first // portion % 2 == 0:
+            _patiently(lambda first=first: runs.start(graph, {"number": first}, key=f"chaos-{seed}-{first}"))
         if draw.random() < 0.5:
             result = _patiently(lambda: chain(skills.link.s(0, 1), *(skills.link.s(n) for n in range(2, 6))).delay())
             chains[result.id] = 5
