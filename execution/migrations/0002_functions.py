@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
             "turn_v1",
             "has_lines_v1",
             "claim_v1",
+            "claim_further_v1",
             "claim_next_v1",
             "record_v1",
             "save_v1",
