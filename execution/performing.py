@@ -75,6 +75,11 @@ class Hand:
     began_at: float = field(default_factory=time.monotonic)
     may_follow: bool = True
 
+    @property
+    def pace(self) -> float:
+        """How long a step took this hand on average, with its claim and its ending."""
+        return (time.monotonic() - self.began_at) / (self.done_count + 1)
+
 
 _local = threading.local()
 # Between the look at what else this process performs and the claim no other thread may claim: a suspect is to be alone.
@@ -83,6 +88,7 @@ _KEEPER_SECONDS = 30.0
 # What is claimed with others is begun within this time or given back; a keeper takes back after twice as long.
 _BEGIN_SECONDS = 1.0
 _MOST_AT_ONCE = 8
+_HAND_SECONDS = 0.03
 _QUICK_SECONDS = 0.002
 # How long each skill lately took in this process at most: what was seen long ago counts less.
 _lately: dict[str, float] = {}
@@ -687,6 +693,7 @@ def _wish(claim: Claim, hand: Hand) -> Wish | None:
         return None
     hand.asked_at = time.monotonic()
     quick = [] if board.has_lines else [name for name, seconds in _lately.items() if seconds < _QUICK_SECONDS]
+    most = min(_MOST_AT_ONCE, int(_HAND_SECONDS / hand.pace))
     return Wish(
         queue=claim.queue,
         skills=_inline_skills(),
@@ -694,7 +701,7 @@ def _wish(claim: Claim, hand: Hand) -> Wish | None:
         attempt_id=ids.new(),
         worker_id=worker_id(),
         pid=os.getpid(),
-        further=[ids.new() for _ in range(_MOST_AT_ONCE - 1)] if claim.skill in quick else [],
+        further=[ids.new() for _ in range(most - 1)] if claim.skill in quick else [],
         quick=quick,
     )
 
