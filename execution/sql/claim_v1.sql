@@ -2,6 +2,7 @@
 -- taken and the budget reserved in one transaction. Locks: run, agent, key, breaker, step. Claiming again with
 -- the same attempt id returns the same claim. With p_plain it waits for no lock: what has a key, a budget, a reserve or a
 -- breaker that is not closed is left to others. Verdicts: claimed, refused (with the reason), later, nothing, unknown.
+-- What a rule here may hold back must not count as small in claim_further_v1, which claims without these rules.
 CREATE OR REPLACE FUNCTION execution_claim_v1(
     p_step uuid, p_attempt uuid, p_worker uuid, p_pid int, p_alone boolean DEFAULT true, p_plain boolean DEFAULT false
 ) RETURNS TABLE (
