@@ -22,8 +22,11 @@ HOW = """\
 - **Recorded steps**: one workflow in one process, one step after the other, each with a 1 KB result that is committed
   before the next one starts, unless the note says otherwise.
 - **Runs**: workers are up and warm. One producer process starts the runs one at a time by the library's usual call
-  while the workers perform them; the clock stops when the last one has ended and, where endings are recorded, is
-  recorded. Every contender's job does the same: it appends one byte to a file, by which the clock counts.
+  while the workers perform them; or, as a figure of its own, all together by the call that the library has for many
+  (`start_many`, a `group`, a transaction of enqueues, `batch_defer`). The first shows what starting and performing
+  cost, the second what performing costs; the design's target is judged by the first. The clock stops when the last
+  one has ended and, where endings are recorded, is recorded. Every contender's job does the same: it appends one byte
+  to a file, by which the clock counts.
 - Peers live in an environment of their own, pinned in `benchmarks/peers.lock`; what was chosen for each, and why,
   stands at the top of its module in `benchmarks/peers/`.
 """

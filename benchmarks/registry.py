@@ -15,8 +15,12 @@ from benchmarks.figures import (
 )
 
 
-def _ours(name: str, *, count: int, quick_count: int, seconds: float | None = None) -> Contender:
-    return Contender(module=f"benchmarks.ours.{name}", count=count, quick_count=quick_count, seconds=seconds)
+def _ours(
+    name: str, *, count: int, quick_count: int, options: tuple[str, ...] = (), seconds: float | None = None
+) -> Contender:
+    return Contender(
+        module=f"benchmarks.ours.{name}", count=count, quick_count=quick_count, options=options, seconds=seconds
+    )
 
 
 def _peer(name: str, *, count: int, quick_count: int, options: tuple[str, ...] = (), note: str = "") -> Contender:
@@ -117,6 +121,34 @@ RUNS = Figure(
     target=at_least_times(0.8, "celery") & at_least_times(2, "dbos_queue") & at_least_times(2, "procrastinate"),
 )
 
+RUNS_TOGETHER = Figure(
+    name="runs_together_per_s",
+    title="Single-step runs per second that were started together, start to finish, two pool processes",
+    unit="runs/s",
+    better="higher",
+    ours=_ours("runs_per_s", count=4000, quick_count=1500, options=("together",)),
+    peers={
+        "celery": _peer(
+            "celery_runs", count=4000, quick_count=1500, options=("together",), note="one `group`, results off"
+        ),
+        "dbos_queue": _peer(
+            "dbos_runs",
+            count=3000,
+            quick_count=1000,
+            options=("together",),
+            note="enqueued in one transaction; two executors, polled every 100 ms",
+        ),
+        "procrastinate": _peer(
+            "procrastinate_runs",
+            count=3000,
+            quick_count=1000,
+            options=("together",),
+            note="one `batch_defer`; two processes with five jobs in flight each",
+        ),
+    },
+    target=at_least_times(0.8, "celery") & at_least_times(2, "dbos_queue") & at_least_times(2, "procrastinate"),
+)
+
 CHAIN = Figure(
     name="chain_10_ms",
     title="A chain of 10 steps, start to last result, idle workers",
@@ -207,6 +239,7 @@ SCALE = Figure(
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
+    RUNS_TOGETHER,
     CHAIN,
     BULK_START,
     START_LATENCY,

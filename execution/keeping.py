@@ -36,6 +36,8 @@ BEAT_SECONDS = 0.25
 _ENFORCE_SECONDS = 0.5
 _CONFIRM_SECONDS = 0.2
 _STRANGE_SECONDS = 24 * 3600
+# Twice as long as a process that claimed several steps may leave one of them unbegun.
+_UNBEGUN_SECONDS = 2.0
 
 Key = tuple[uuid.UUID, int]
 
@@ -256,9 +258,10 @@ class Keeper:
         self._enforced_at, self._child_died = now, False
         rows = ledger.ask(
             "SELECT s.id, s.epoch, s.control, (s.options ->> 'stall_after')::float8 AS stall_after, "
-            "coalesce(t.pid, 0) AS pid FROM execution_step s LEFT JOIN execution_attempt t ON t.id = s.attempt_id "
+            "coalesce(t.pid, 0) AS pid, t.started_at < clock_timestamp() - make_interval(secs => %s) AS is_old "
+            "FROM execution_step s LEFT JOIN execution_attempt t ON t.id = s.attempt_id "
             "WHERE s.worker_id = %s AND s.state = 'running'",
-            [self.worker_id],
+            [_UNBEGUN_SECONDS, self.worker_id],
         )
         running = {(row.id, row.epoch): row for row in rows}
         self._cancelled_at = {
@@ -273,16 +276,16 @@ class Keeper:
         self._give_back_unshown(running)
 
     def _give_back_unshown(self, running: dict[Key, Any]) -> None:
-        """Give back claims whose process died before it could show them on the board."""
+        """Give back claims whose process died before it began them, or is held up by what it began first."""
         shown = {entry.claim for entry in self.board.performed()}
         for (step_id, epoch), row in running.items():
-            if (
-                (step_id, epoch) not in shown
-                and row.pid
-                and boards.look(row.pid) is None
-                and not self.board.is_draining
-            ):
+            if (step_id, epoch) in shown:
+                continue
+            if row.pid and boards.look(row.pid) is None and not self.board.is_draining:
                 ledger.give_back(step_id, epoch, ending="lost", reason="its process died")
+            elif row.is_old:
+                _leave(step_id, epoch)
+                self.hungry.set()
 
     def _end_if_due(self, entry: boards.Entry, stall_after: float | None) -> None:
         grace = conf.current().cancel_grace_seconds
@@ -379,10 +382,23 @@ def bury(board: boards.Board, *, is_draining: bool) -> None:
         with contextlib.suppress(Exception):
             if ledger.give_back(step_id, epoch, ending="lost", reason=reason) != "stale":
                 released.append(step_id)
+    released += _give_back_unbegun(board.worker_id)
     board.remove()
     with contextlib.suppress(Exception):
         ledger.ask("SELECT execution_bury_v1(%s)", [[board.worker_id]])
         doorbell.ring_for(released)
+
+
+def _give_back_unbegun(worker_id: uuid.UUID) -> list[uuid.UUID]:
+    """Give back what a worker that ended had claimed and not begun."""
+    with contextlib.suppress(Exception):
+        unended = "SELECT id, epoch FROM execution_step WHERE worker_id = %s AND state = 'running'"
+        return [row.id for row in ledger.ask(unended, [worker_id]) if _leave(row.id, row.epoch) != "stale"]
+    return []
+
+
+def _leave(step_id: uuid.UUID, epoch: int) -> str:
+    return ledger.give_back(step_id, epoch, ending="lost", reason="it was claimed and not begun")
 
 
 def bury_abandoned() -> int:

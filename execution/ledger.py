@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -263,20 +263,23 @@ def claim(
 ) -> Claim | Refusal:
     """Claim a step for one attempt, or learn why not."""
     row = ask("SELECT * FROM execution_claim_v1(%s, %s, %s, %s, %s)", [step_id, attempt_id, worker_id, pid, alone])[0]
-    return _claimed(row, attempt_id)
+    return _claimed(row)
 
 
-def _claimed(row: Any, attempt_id: uuid.UUID) -> Claim | Refusal:
+def _claimed(row: Any) -> Claim | Refusal:
     if row.verdict != "claimed":
         return Refusal(verdict=row.verdict, reason=row.reason or "")
     held = row._asdict()
     del held["verdict"], held["reason"]
-    return Claim(attempt_id=attempt_id, **held)
+    return Claim(**held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a worker would go on with, in the same process, when a step has ended."""
+    """What a worker would go on with, in the same process, when a step has ended.
+
+    `further` are attempts for what waits behind it, if that and all of these are steps of `quick` skills.
+    """
 
     queue: str
     skills: list[str]
@@ -284,16 +287,22 @@ class Wish:
     attempt_id: uuid.UUID
     worker_id: uuid.UUID
     pid: int
+    further: list[uuid.UUID] = field(default_factory=list)
+    quick: list[str] = field(default_factory=list)
 
 
 def claim_next(wish: Wish) -> Claim | None:
     """Claim the step that is next in turn and that no message was sent for, if there is one."""
     rows = ask(
         "SELECT * FROM execution_claim_next_v1(%s, %s, %s, %s, %s, %s)",
-        [wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid],
+        _of(wish),
     )
-    claimed = _claimed(rows[0], wish.attempt_id) if rows else None
+    claimed = _claimed(rows[0]) if rows else None
     return claimed if isinstance(claimed, Claim) else None
+
+
+def _of(wish: Wish) -> list[Any]:
+    return [wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid]
 
 
 def load_input(step_id: uuid.UUID) -> Any:
@@ -345,14 +354,14 @@ class Finish:
     state: str
     ready: list[uuid.UUID]
     errands: list[uuid.UUID]
-    following: Claim | None = None
+    following: list[Claim] = field(default_factory=list)
 
 
 _FINISH: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s)"
 _FINISH_RECORDING: LiteralString = "execution_finish_v1(%s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s)"
 # Volatile functions in a join are called for every row of its left side: what must not be claimed has no queue.
 _FOLLOW: LiteralString = (
-    "execution_claim_next_v1(CASE f.verdict WHEN 'done' THEN %s END, %s, %s, %s, %s, %s, true, f.ready)"
+    "execution_claim_next_v1(CASE f.verdict WHEN 'done' THEN %s END, %s, %s, %s, %s, %s, true, f.ready, %s, %s)"
 )
 
 
@@ -406,27 +415,25 @@ def _finish(function: LiteralString, parameters: list[Any], wish: Wish | None) -
     if wish is None:
         row = ask(f"SELECT * FROM {function}", parameters)[0]  # noqa: S608 - literal parts
         return Finish(verdict=row.verdict, state=row.state or "", ready=row.ready or [], errands=row.errands or [])
-    row = ask(
+    rows = ask(
         f"SELECT f.verdict AS f_verdict, f.state AS f_state, f.ready AS f_ready, f.errands AS f_errands, n.* "  # noqa: S608
         f"FROM {function} f LEFT JOIN LATERAL {_FOLLOW} n ON true",
-        [*parameters, wish.queue, wish.skills, wish.agent_id, wish.attempt_id, wish.worker_id, wish.pid],
-    )[0]
+        [*parameters, *_of(wish), wish.further, wish.quick],
+    )
     return Finish(
-        verdict=row.f_verdict,
-        state=row.f_state or "",
-        ready=row.f_ready or [],
-        errands=row.f_errands or [],
-        following=_following(row, wish.attempt_id),
+        verdict=rows[0].f_verdict,
+        state=rows[0].f_state or "",
+        ready=rows[0].f_ready or [],
+        errands=rows[0].f_errands or [],
+        following=[_following(row) for row in rows if row.verdict == "claimed"],
     )
 
 
-def _following(row: Any, attempt_id: uuid.UUID) -> Claim | None:
-    if row.verdict != "claimed":
-        return None
+def _following(row: Any) -> Claim:
     held = row._asdict()
     for name in ("verdict", "reason", "f_verdict", "f_state", "f_ready", "f_errands"):
         del held[name]
-    return Claim(attempt_id=attempt_id, **held)
+    return Claim(**held)
 
 
 def reserve(step_id: uuid.UUID, epoch: int, *, cost: Decimal, tokens: int) -> str:

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,7 +67,8 @@ class Hand:
     claim: Claim | None = None
     task_name: str = ""
     context: Context | None = None
-    following: Claim | None = None
+    following: deque[Claim] = field(default_factory=deque)
+    asked_at: float = 0.0
     is_at_work: bool = False
     again: Any = None
     replacement: Any = None
@@ -74,11 +76,23 @@ class Hand:
     began_at: float = field(default_factory=time.monotonic)
     may_follow: bool = True
 
+    @property
+    def pace(self) -> float:
+        """How long a step took this hand on average, with its claim and its ending."""
+        return (time.monotonic() - self.began_at) / (self.done_count + 1)
+
 
 _local = threading.local()
 # Between the look at what else this process performs and the claim no other thread may claim: a suspect is to be alone.
 _claiming = threading.Lock()
 _KEEPER_SECONDS = 30.0
+# What is claimed with others is begun within this time or given back; a keeper takes back after twice as long.
+_BEGIN_SECONDS = 1.0
+_MOST_AT_ONCE = 8
+_HAND_SECONDS = 0.03
+_QUICK_SECONDS = 0.002
+# How long each skill lately took in this process at most: what was seen long ago counts less.
+_lately: dict[str, float] = {}
 
 
 def _hand() -> Hand | None:
@@ -111,10 +125,23 @@ def answer(task: SkillTask, task_id: str, args: Any, kwargs: Any, request: dict[
             is_told = (first or hand.following) and flower_events.ended(claimed, request or {}, result)
             first = first or (_ignored() if is_told else result)
             hand.done_count += 1
-            claimed, hand.following = hand.following, None
+            claimed = _next(hand)
         return first
     finally:
         _local.hand = outer
+
+
+def _next(hand: Hand) -> Claim | None:
+    """Return the claim to go on with; one that was not begun within a second is left to others, with all behind it."""
+    board = boards.current()
+    if not hand.following:
+        return None
+    if time.monotonic() - hand.asked_at > _BEGIN_SECONDS or board is None or _may_not_claim(board, boards.slot(board)):
+        for claim in hand.following:
+            ledger.give_back(claim.step_id, claim.epoch, ending="lost", reason="it was claimed and not begun")
+        hand.following.clear()
+        return None
+    return hand.following.popleft()
 
 
 def _claim(task: SkillTask, task_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Claim | None:
@@ -355,10 +382,12 @@ def perform(task: SkillTask, claim: Claim, args: tuple[Any, ...], kwargs: dict[s
     structlog.contextvars.bind_contextvars(run=str(claim.run_id), step=str(claim.step_id), attempt=claim.epoch)
     try:
         with telemetry.span(claim) as seen:
-            hand.is_at_work = True
+            hand.is_at_work, began = True, time.monotonic()
             with canvas.shown(task.request, claim):
                 outcome = outcome_of(task, claim, context, args, kwargs, hand)
             hand.is_at_work = False
+            if hand.may_follow:
+                _remember(claim.skill, time.monotonic() - began)
             with telemetry.part("persist", claim):
                 ended = finish(task, claim, outcome, hand)
             seen.ended(ended.outcome)
@@ -594,9 +623,9 @@ def _written(
         charge_late(claim, records)
         return Ended(Lost(), "stale")
     if hand is not None:
-        hand.following = written.following
-    following = written.following.step_id if written.following else None
-    doorbell.ring_for([step for step in written.ready if step != following])
+        hand.following += written.following
+    following = {claim.step_id for claim in written.following}
+    doorbell.ring_for([step for step in written.ready if step not in following])
     errands.run(written.errands)
     if claim.parent_step_id is not None and ending in ("completed", "skipped", "failed", "cancelled"):
         errands.tell_parents(claim.parent_step_id)
@@ -678,13 +707,17 @@ def _wish(claim: Claim, hand: Hand) -> Wish | None:
     settings = conf.current()
     board = boards.current()
     if (
-        not hand.may_follow
+        hand.following
+        or not hand.may_follow
         or hand.done_count + 1 >= settings.inline_count
         or time.monotonic() - hand.began_at > settings.inline_seconds
         or board is None
         or _may_not_claim(board, boards.slot(board))
     ):
         return None
+    hand.asked_at = time.monotonic()
+    quick = [] if board.has_lines else [name for name, seconds in _lately.items() if seconds < _QUICK_SECONDS]
+    most = min(_MOST_AT_ONCE, int(_HAND_SECONDS / hand.pace))
     return Wish(
         queue=claim.queue,
         skills=_inline_skills(),
@@ -692,7 +725,14 @@ def _wish(claim: Claim, hand: Hand) -> Wish | None:
         attempt_id=ids.new(),
         worker_id=worker_id(),
         pid=os.getpid(),
+        further=[ids.new() for _ in range(most - 1)] if claim.skill in quick else [],
+        quick=quick,
     )
+
+
+def _remember(skill: str, seconds: float) -> None:
+    """Remember how long a skill took; one that was slow must be quick some thirty times to count as such again."""
+    _lately[skill] = max(seconds, 0.9 * _lately.get(skill, 10 * _QUICK_SECONDS))
 
 
 @lru_cache(maxsize=1)

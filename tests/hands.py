@@ -73,6 +73,13 @@ class Hands:
         found.refresh_from_db()
         return found
 
+    def stop(self, how: str) -> None:
+        """Let the process be told to begin nothing more: `drain` it, or `bar` its slot."""
+        if how == "drain":
+            self._board.drain()
+        else:
+            self._board.bar(boards.slot(self._board))
+
     def lose(self, claim: Claim, reason: str = "worker died") -> str:
         """Give a claimed step back, as the sweep does when its worker has gone."""
         return ledger.give_back(claim.step_id, claim.epoch, ending="lost", reason=reason)

@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from execution import ledger
+from execution import ledger, performing
 from execution.skills import skill
 
 # A gate is a file: a skill waits until it is there, however often it is started.
@@ -60,6 +60,17 @@ def work(ctx, count: int = 1_000_000, pause: float = 0.02) -> list[int]:
 def quick(ctx, number: int = 0) -> int:
     """End at once."""
     return number
+
+
+@skill("liveness.surprise", retries=0, breaker="")
+def surprise(ctx, folder: str) -> str:
+    """Wait for a file named `open`, once, when others were claimed with it."""
+    if len(performing._hand().following) < 3 or list(Path(folder).glob("slow-*")):
+        return "quick"
+    _mark(folder, "slow")
+    while not (Path(folder) / "open").exists():
+        time.sleep(0.02)
+    return "slow"
 
 
 @skill("liveness.hold", retries=0, breaker="")

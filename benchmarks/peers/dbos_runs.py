@@ -2,7 +2,7 @@
 
 The queue has no concurrency limit (the default), so that each executor takes whatever is there into its threads, and is
 polled far more often than the default of once a second, which would only add idle time. The option `slots=1` holds
-each executor to one workflow at a time, as a pool process does; polling then bounds the rate.
+each executor to one workflow at a time, as a pool process does; polling then bounds the rate. The option `together` enqueues all of them in one transaction of the client.
 """
 
 import sqlalchemy
@@ -36,9 +36,15 @@ def measure(load: command.Load) -> command.Measured:
     client = DBOSClient(system_database_url=url)
     watch = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT").connect()
 
+    options = {"workflow_name": "work", "queue_name": QUEUE, "app_version": dbos_app.VERSION}
+
     def start(number: int) -> None:
-        options = {"workflow_name": "work", "queue_name": QUEUE, "app_version": dbos_app.VERSION}
         client.enqueue(options, number)
+
+    def start_all(numbers: range) -> None:
+        with sqlalchemy.create_engine(url).begin() as connection:
+            for number in numbers:
+                client.enqueue_in_transaction(connection, options, number)
 
     def wait_recorded(expected: int) -> None:
         throughput.poll(lambda: watch.execute(FINISHED).scalar_one(), expected)
@@ -46,7 +52,12 @@ def measure(load: command.Load) -> command.Measured:
     worker = ["-m", "benchmarks.peers.dbos_worker", load.database]
     with Tally() as tally, processes.running(*[worker] * int(load.option("processes", "2"))):
         seconds = throughput.seconds_for(
-            load.count, start, tally=tally, limit_seconds=load.seconds, wait_recorded=wait_recorded
+            load.count,
+            start,
+            tally=tally,
+            limit_seconds=load.seconds,
+            wait_recorded=wait_recorded,
+            start_all=start_all if "together" in load.options else None,
         )
         client.destroy()
     return command.Measured.rate(load.count, seconds, packages=["dbos"])

@@ -1,4 +1,5 @@
-"""Procrastinate: two worker processes woken by LISTEN, one producer that defers jobs one at a time.
+"""Procrastinate: two worker processes woken by LISTEN, one producer that defers jobs one at a time, or, with the
+option `together`, by one `batch_defer`.
 
 Five jobs in flight per process is its fastest here; the option `slots=1` holds each process to one job at a time, as a
 pool process does.
@@ -23,6 +24,9 @@ def measure(load: command.Load) -> command.Measured:
         def wait_recorded(expected: int) -> None:
             throughput.poll(lambda: watch.execute(FINISHED).fetchone()[0], expected)
 
+        def start_all(numbers: range) -> None:
+            work.batch_defer(*({"number": number} for number in numbers))
+
         with Tally() as tally, processes.running(*[worker] * int(load.option("processes", "2"))):
             seconds = throughput.seconds_for(
                 load.count,
@@ -30,6 +34,7 @@ def measure(load: command.Load) -> command.Measured:
                 tally=tally,
                 limit_seconds=load.seconds,
                 wait_recorded=wait_recorded,
+                start_all=start_all if "together" in load.options else None,
             )
     return command.Measured.rate(load.count, seconds, packages=["procrastinate", "psycopg"])
 

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
             "has_lines_v1",
             "begin_phase_v1",
             "claim_v1",
+            "claim_further_v1",
             "claim_next_v1",
             "record_v1",
             "save_v1",

@@ -1,12 +1,14 @@
 -- Claim the step of a queue that is next in turn and that no message was sent for: the preferred ones first, then the most
 -- urgent, in turn among agents. With p_plain it follows an ending in the same transaction and takes no lock that it
 -- would have to wait for, because the ending's locks stand later in the order; what is not plain is left to others.
--- Claiming again with the same attempt id returns the same claim; without a queue nothing new is claimed.
+-- Claiming again with the same attempt id returns the same claim; without a queue nothing new is claimed. With p_further,
+-- attempts for further steps, what waits behind a small step and is as small is claimed with it: see claim_further_v1.
 CREATE OR REPLACE FUNCTION execution_claim_next_v1(
     p_queue text, p_skills text[], p_agent uuid, p_attempt uuid, p_worker uuid, p_pid int,
-    p_plain boolean DEFAULT false, p_prefer uuid[] DEFAULT '{}'
+    p_plain boolean DEFAULT false, p_prefer uuid[] DEFAULT '{}',
+    p_further uuid[] DEFAULT '{}', p_quick text[] DEFAULT '{}'
 ) RETURNS TABLE (
-    verdict text, reason text, step_id uuid, run_id uuid, agent_id uuid, agent_name text, skill text, step_name text,
+    verdict text, reason text, step_id uuid, attempt_id uuid, run_id uuid, agent_id uuid, agent_name text, skill text, step_name text,
     version text, epoch int, is_resumed boolean, correlation_id text, root_run_id uuid, parent_step_id uuid,
     is_limited boolean, reserved_cost numeric, reserved_tokens bigint, lease_seconds int, retry_count int,
     use_fallback boolean, options jsonb, canvas jsonb, input bytea, is_input_left_out boolean, queue text,
@@ -51,6 +53,10 @@ BEGIN
             CONTINUE;
         END IF;
         RETURN QUERY SELECT * FROM execution_claim_v1(v_id, p_attempt, p_worker, p_pid, true, p_plain) c WHERE c.verdict = 'claimed';
+        IF FOUND AND p_plain AND cardinality(p_further) > 0 THEN
+            RETURN QUERY SELECT * FROM execution_claim_further_v1(v_id, p_further, p_quick, p_worker, p_pid);
+            RETURN;
+        END IF;
         IF FOUND OR NOT p_plain THEN
             RETURN;
         END IF;

@@ -2,10 +2,11 @@
 -- taken and the budget reserved in one transaction. Locks: run, agent, key, breaker, step. Claiming again with
 -- the same attempt id returns the same claim. With p_plain it waits for no lock: what has a key, a budget, a reserve or a
 -- breaker that is not closed is left to others. Verdicts: claimed, refused (with the reason), later, nothing, unknown.
+-- What a rule here may hold back must not count as small in claim_further_v1, which claims without these rules.
 CREATE OR REPLACE FUNCTION execution_claim_v1(
     p_step uuid, p_attempt uuid, p_worker uuid, p_pid int, p_alone boolean DEFAULT true, p_plain boolean DEFAULT false
 ) RETURNS TABLE (
-    verdict text, reason text, step_id uuid, run_id uuid, agent_id uuid, agent_name text, skill text, step_name text,
+    verdict text, reason text, step_id uuid, attempt_id uuid, run_id uuid, agent_id uuid, agent_name text, skill text, step_name text,
     version text, epoch int, is_resumed boolean, correlation_id text, root_run_id uuid, parent_step_id uuid,
     is_limited boolean, reserved_cost numeric, reserved_tokens bigint, lease_seconds int, retry_count int,
     use_fallback boolean, options jsonb, canvas jsonb, input bytea, is_input_left_out boolean, queue text,
@@ -187,7 +188,7 @@ BEGIN
         END IF;
     END IF;
 
-    verdict := 'claimed'; reason := ''; step_id := s.id; run_id := v_run; agent_id := v_agent; agent_name := c.agent_name;
+    verdict := 'claimed'; reason := ''; step_id := s.id; attempt_id := p_attempt; run_id := v_run; agent_id := v_agent; agent_name := c.agent_name;
     skill := s.skill; step_name := s.name; version := s.version; epoch := s.epoch;
     is_resumed := s.epoch > 1 OR c.forked_from_id IS NOT NULL;
     correlation_id := c.correlation_id; root_run_id := c.root_run_id; parent_step_id := c.parent_step_id;

@@ -60,6 +60,7 @@ BEGIN
     PERFORM execution_log_v1('step.given_back', s.run_id, s.id, s.agent_id, p_epoch, jsonb_build_object(
         'reason', p_reason, 'ending', p_ending, 'worker', s.worker_id, 'verdict', v_verdict));
     IF v_verdict = 'cancelled' THEN
+        PERFORM execution_release_v1(p_step) FROM execution_phase p WHERE p.id = s.phase_id AND p.closed_at IS NOT NULL;
         PERFORM execution_close_run_v1(s.run_id);
     END IF;
     PERFORM execution_owe_parent_v1(s.run_id);

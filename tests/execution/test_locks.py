@@ -94,7 +94,7 @@ class Crowd:
                 claim, ending, wish=self.wish(claim, chance), records=[spend(f"last-{claim.epoch}", "0.1")],
                 details=details | {"waiting": "signal", "awaits": ["go"], "wake_seconds": 0.1, "error": {}},
             )  # fmt: skip
-            claim = written.following
+            claim = next(iter(written.following), None)
 
     def wish(self, claim, chance):
         """Return the wish to go on, sometimes."""

@@ -89,6 +89,21 @@ def test_killed_work_goes_on_elsewhere(grown_server, workers, eventually, victim
     assert endings(run) == ["crashed" if victim == "a pool child" else "lost", "completed"]
 
 
+def test_no_step_is_stuck_behind_one_that_was_quick_so_far(workers, eventually, tmp_path):
+    """When a step takes long against all expectation, what was claimed with it is performed by others within seconds."""
+    workers(skills=SKILLS, concurrency=2)
+    started = runs.start_many(skills.surprise, ({"folder": str(tmp_path)} for _ in range(600)))
+    eventually(lambda: list(tmp_path.glob("slow-*")))
+    eventually(lambda: Run.objects.filter(state="completed").count() == len(started) - 1)
+    slow = Step.objects.get(state="running")
+    unbegun = Event.objects.filter(kind="step.given_back", data__reason="it was claimed and not begun")
+    assert unbegun.count() >= 3
+    (tmp_path / "open").touch()
+    assert Run.objects.get(pk=slow.id).wait(timeout=30) == "slow"
+    assert Event.objects.filter(kind="step.completed", run_id__in=started).count() == len(started)
+    assert set(Step.objects.filter(pk__in=unbegun.values("step_id")).values_list("epoch", "crash_count")) == {(3, 0)}
+
+
 def test_killed_keeper_is_replaced(workers, eventually):
     """A worker whose keeper is killed gets another before anything is taken from it."""
     worker = workers(skills=SKILLS, concurrency=1)
