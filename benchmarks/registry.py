@@ -129,6 +129,27 @@ CHAIN = Figure(
     target=times_as_fast(3, "celery_chain"),
 )
 
+JOB_ITEMS = Figure(
+    name="job_items_per_s",
+    title="Items of one job per second, spawned, performed and recorded, two pool processes",
+    unit="items/s",
+    better="higher",
+    ours=_ours("job_items_per_s", count=100_000, quick_count=20_000),
+    peers={
+        "celery": _peer(
+            "celery_runs", count=2000, quick_count=500, note="a task an item, results off: nothing recorded"
+        ),
+        "celery_results": _peer(
+            "celery_runs",
+            count=2000,
+            quick_count=500,
+            options=("results",),
+            note="the same with results in Redis",
+        ),
+    },
+    target=at_least_times(10, "celery"),
+)
+
 BULK_START = Figure(
     name="bulk_start_per_s",
     title="Bulk start of runs into the ledger",
@@ -208,6 +229,7 @@ FIGURES = (
     RECORDED_STEPS,
     RUNS,
     CHAIN,
+    JOB_ITEMS,
     BULK_START,
     START_LATENCY,
     CHECKPOINT_5K,

@@ -1,0 +1,257 @@
+"""Lanes: the steps that carry out a job, each a loop that takes items, performs them and records what became of them.
+
+A lane is claimed, kept alive, paused and given back like any step; what it records is refused once its epoch is stale.
+One statement records a chunk's outcomes and takes the next chunk. A lane that has not been heard of for a quarter of a
+second speaks before it begins another item, so that little is done again after a crash, and so that others may take
+from a lane which is held up by a long item what it has not begun. A lane with nothing left to take ends; where items
+are due again later it frees its slot until then.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import close_old_connections
+
+from execution import conf, ledger, performing, retries, skills, values
+from execution.context import Context
+from execution.exceptions import Fenced, Leave, PoisonItem, Suspend
+from execution.items import Item, ItemContext
+from execution.passes import charge_late
+from execution.skills import SkillTask, skill
+
+SKILL = "execution.job_lane"
+_SPEAK_EVERY_SECONDS = 0.25
+_WAIT_SECONDS = 0.1
+_PATIENCE_SECONDS = 2.0
+_CRASHES = 2
+
+
+class Outcome(NamedTuple):
+    """What became of one item, in the order in which `ledger.record_items` takes it."""
+
+    position: int
+    state: str
+    output: bytes | None = None
+    error: str | None = None
+    delay_seconds: float | None = None
+    cost: Decimal | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a lane works by: the job, and how the lane's last attempt left it."""
+
+    job_id: Any
+    skill: str
+    options: dict[str, Any]
+    reserve_cost: Decimal
+    reserve_tokens: int
+    crash_count: int
+    at: int | None
+
+
+@skill(SKILL, breaker="")
+def perform(ctx: Context) -> None:
+    """Perform items of a job until there are none to take."""
+    lane = Lane(ctx)
+    try:
+        lane.work()
+    except Leave as leave:
+        if not isinstance(leave, Fenced):
+            lane.speak()
+        raise
+
+
+class Lane:
+    """One pass of a lane over the items that it takes."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Read what is to be done; the skill must be known here."""
+        self.ctx = ctx
+        self.claim = ctx._claim  # noqa: SLF001 - a lane is a pass of our own
+        self.orders = _orders(ctx)
+        self.task = skills.named(self.orders.skill)
+        self.policy = retries.Policy.of(self.orders.options)
+        self.item_ctx = ItemContext(
+            self.claim,
+            skill=self.orders.skill,
+            options=self.orders.options,
+            board=ctx._board,  # noqa: SLF001 - as above
+            slot=ctx._slot,  # noqa: SLF001 - as above
+        )
+        self.held: frozenset[int] = frozenset()
+        self.done: list[Outcome] = []
+        self.unrecorded = (Decimal(0), 0)
+        self.paid_count = 0
+        self.is_careful = self.orders.crash_count > 0
+        self.suspect = self.orders.at if self.orders.crash_count >= _CRASHES else None
+        self.began_at = self.spoke_at = time.monotonic()
+
+    def work(self) -> None:
+        """Perform chunk after chunk."""
+        while self._take():
+            for item in self._load():
+                if self._may_begin(item):
+                    self._perform(item)
+            self.is_careful = False
+
+    # Speaking with the ledger
+
+    def speak(self, at: int | None = None, *, takes: bool = False) -> float | None:
+        """Record what is done and learn what is held; with nothing to take, return when to look again."""
+        done, self.done, self.unrecorded = self.done, [], (Decimal(0), 0)
+        self.spoke_at = time.monotonic()
+        answer = ledger.record_items(self.claim.step_id, self.claim.epoch, done, at=at, takes=takes)
+        if answer.verdict == "stale":
+            charge_late(self.claim, [_late(outcome) for outcome in done])
+        self.held = frozenset(answer.open or ())
+        self.ctx._follow(answer.verdict, answer.control or "")  # noqa: SLF001 - a lane is a pass of our own
+        return answer.wake_seconds  # type: ignore[no-any-return]
+
+    def _take(self) -> bool:
+        """Take the next chunk; false when nothing is left, and not before it is sure."""
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            wake_seconds = self.speak(takes=True)
+            if self.held:
+                self._give_way()
+                return True
+            if wake_seconds is None:
+                return False
+            self.ctx._obey()  # noqa: SLF001 - as above
+            if wake_seconds > _PATIENCE_SECONDS or time.monotonic() > patience:
+                self._sleep(wake_seconds)
+            time.sleep(min(wake_seconds, _WAIT_SECONDS))
+
+    def _sleep(self, wake_seconds: float) -> None:
+        """Free the slot until something is due."""
+        due = self.ctx.now + timedelta(seconds=max(wake_seconds, _PATIENCE_SECONDS))
+        self.ctx._go(Suspend("timer", wake_at=due.isoformat(), timer="sleep"))  # noqa: SLF001 - as above
+
+    def _give_way(self) -> None:
+        """Line up again behind what else waits for a slot, once this lane has had its time; what it holds stays its."""
+        if time.monotonic() - self.began_at > conf.current().lane_seconds:
+            self.ctx._go(Suspend("capacity"))  # noqa: SLF001 - as above
+
+    def _load(self) -> list[Item]:
+        rows = ledger.ask(
+            "SELECT position, attempt_count, input FROM execution_jobitem WHERE job_id = %s AND position = ANY(%s) "
+            "ORDER BY position",
+            [self.orders.job_id, list(self.held)],
+        )
+        return [Item(*row) for row in rows]
+
+    # Performing
+
+    def _may_begin(self, item: Item) -> bool:
+        """Speak where it is time to, leave where that is asked; tell whether the item is still this lane's."""
+        if self.is_careful or time.monotonic() - self.spoke_at > _SPEAK_EVERY_SECONDS:
+            self.speak(item.position)
+            self._give_way()
+        self.ctx._obey()  # noqa: SLF001 - a lane is a pass of our own
+        if item.position not in self.held:
+            return False
+        if self.claim.is_limited:
+            self._ensure_money(item)
+        return True
+
+    def _ensure_money(self, item: Item) -> None:
+        """Reserve for as much of the chunk as the budget holds; where it does not hold one item, the run parks."""
+        if self.paid_count > 0:
+            self.paid_count -= 1
+            return
+        self.speak(item.position)
+        count = len(self.held)
+        while count > 0 and not self._is_reserved(count):
+            count //= 2
+        if count == 0:
+            self.ctx._park("budget", f"item {item.position} would pass the budget")  # noqa: SLF001 - as above
+        self.paid_count = count - 1 if self.orders.reserve_cost or self.orders.reserve_tokens else 0
+
+    def _is_reserved(self, count: int) -> bool:
+        answer = ledger.reserve(
+            self.claim.step_id,
+            self.claim.epoch,
+            cost=self.orders.reserve_cost * count,
+            tokens=self.orders.reserve_tokens * count,
+        )
+        self.ctx._follow(answer)  # noqa: SLF001 - as above
+        return answer == "reserved"
+
+    def _perform(self, item: Item) -> None:
+        """Call the skill with one item: whatever it raises is the item's ending, and not the lane's."""
+        self.item_ctx.enter(item, self.unrecorded)
+        if item.position == self.suspect:
+            self.suspect = None
+            self._add(_failed(item.position, PoisonItem(item.position, _CRASHES), retries.PERMANENT))
+            return
+        given = ledger.unpack(item.input)
+        try:
+            output = self._output_of(self.task, given)
+        except Exception as error:  # noqa: BLE001 - whatever a skill raises is its item's ending
+            outcome = self._outcome_of(item, given, error)
+        else:
+            outcome = Outcome(item.position, "completed", output)
+        if self.item_ctx.leaving is not None:
+            raise self.item_ctx.leaving
+        self._add(outcome)
+
+    def _output_of(self, task: SkillTask, given: dict[str, Any]) -> bytes | None:
+        value = task.invoke(self.item_ctx, given["args"], given["kwargs"])
+        if value is None:
+            return None
+        packed = values.pack(value, place=f"what {task.name!r} returned")
+        ledger.keep_blobs([packed])
+        return packed.data
+
+    def _outcome_of(self, item: Item, given: dict[str, Any], error: Exception) -> Outcome:
+        """Return the ending of an item that failed: again later, its fallback's, or failed."""
+        close_old_connections()
+        delay = retries.delay_of(error, self.policy, item.attempt_count)
+        fallback = self.orders.options.get("fallback")
+        if delay is None and fallback:
+            try:
+                return Outcome(item.position, "completed", self._output_of(skills.named(fallback), given))
+            except Exception as second:  # noqa: BLE001 - as above
+                error = second
+        return _failed(item.position, error, retries.kind_of(error, self.policy.kinds), delay)
+
+    def _add(self, outcome: Outcome) -> None:
+        cost, tokens = self.item_ctx.cost, self.item_ctx.tokens
+        if cost is not None or tokens is not None:
+            outcome = outcome._replace(cost=cost, tokens=tokens)
+            self.unrecorded = (self.unrecorded[0] + (cost or 0), self.unrecorded[1] + (tokens or 0))
+        self.done.append(outcome)
+
+
+def _orders(ctx: Context) -> Orders:
+    rows = ledger.ask(
+        "SELECT j.run_id AS job_id, j.skill, j.options, j.reserve_cost, j.reserve_tokens, s.crash_count, l.at "
+        "FROM execution_joblane l JOIN execution_job j ON j.run_id = l.job_id "
+        "JOIN execution_step s ON s.id = l.step_id WHERE l.step_id = %s",
+        [ctx.step_id],
+    )
+    return Orders(**rows[0]._asdict())
+
+
+def _failed(position: int, error: BaseException, kind: str, delay_seconds: float | None = None) -> Outcome:
+    """Return a failure as its item keeps it; the traceback of one that is tried again is not kept."""
+    said = performing.described(error, kind)
+    kept = {name: said[name] for name in ("kind", "type", "module", "message")}
+    if delay_seconds is None:
+        kept["traceback"] = said["traceback"][-2000:]
+    text = values.encode(kept, place="an item's error").decode()
+    return Outcome(position, "failed" if delay_seconds is None else "pending", None, text, delay_seconds)
+
+
+def _late(outcome: Outcome) -> ledger.Record:
+    """Return what a fenced lane had spent on an item, as a charge that is never refused."""
+    return ledger.Record(
+        token=f"item:{outcome.position}", kind="late", position=0, cost=outcome.cost, tokens=outcome.tokens
+    )

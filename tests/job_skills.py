@@ -1,0 +1,68 @@
+"""Skills for the items of jobs; what they do to the world they note in files, outside the ledger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from execution.skills import skill
+from tests.flows.skills import note
+
+
+@skill("jobs.double", retries=0)
+def double(number: int) -> int:
+    """Double a number."""
+    return number * 2
+
+
+@skill("jobs.mark", retries=0)
+def mark(ctx, folder: str, number: int, pause: float = 0.0) -> int:
+    """Note in the world that an item was performed."""
+    time.sleep(pause)
+    note(folder, str(number))
+    return number
+
+
+@skill("jobs.flaky", retries=3, retry_base=0.3, retry_cap=0.3)
+def flaky(ctx, number: int) -> int:
+    """Fail at the first try of every third item, and for good where the number is below nothing."""
+    if number < 0:
+        raise ValueError(f"{number} is below nothing")
+    if number % 3 == 0 and ctx.retries == 0:
+        raise ConnectionError("the line is dead")
+    return number
+
+
+@skill("jobs.paid", retries=0, reserve={"cost": "0.10"})
+def paid(ctx, number: int) -> int:
+    """Spend what is reserved."""
+    ctx.spend("call", cost="0.10", tokens=7)
+    return number
+
+
+@skill("jobs.wait", retries=0)
+def wait(folder: str, number: int) -> int:
+    """Be held up at number 1 until the world says go."""
+    if number == 1:
+        deadline = time.monotonic() + 30
+        while not (Path(folder) / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return number
+
+
+@skill("jobs.deadly", retries=0)
+def deadly(folder: str, number: int) -> int:
+    """Kill this process at number 7."""
+    note(folder, str(number))
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@skill("jobs.sleepy", retries=0)
+def sleepy(ctx, number: int) -> int:
+    """Ask for what an item has not."""
+    ctx.sleep("nap", seconds=number)
+    return number
