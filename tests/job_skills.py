@@ -7,7 +7,10 @@ import signal
 import time
 from pathlib import Path
 
-from execution.skills import skill
+from celery import shared_task
+
+from execution import jobs
+from execution.skills import SkillTask, skill
 from tests.flows.skills import note
 
 
@@ -25,13 +28,19 @@ def mark(ctx, folder: str, number: int, pause: float = 0.0) -> int:
     return number
 
 
-@skill("jobs.flaky", retries=3, retry_base=0.3, retry_cap=0.3)
+class BusyError(ConnectionError):
+    """A server that says when to come back."""
+
+    retry_after = 60
+
+
+@skill("jobs.flaky", retries=3)
 def flaky(ctx, number: int) -> int:
     """Fail at the first try of every third item, and for good where the number is below nothing."""
     if number < 0:
         raise ValueError(f"{number} is below nothing")
     if number % 3 == 0 and ctx.retries == 0:
-        raise ConnectionError("the line is dead")
+        raise BusyError("come back in a minute")
     return number
 
 
@@ -65,4 +74,37 @@ def deadly(folder: str, number: int) -> int:
 def sleepy(ctx, number: int) -> int:
     """Ask for what an item has not."""
     ctx.sleep("nap", seconds=number)
+    return number
+
+
+@skill("jobs.limited", rate="10/s", key="jobs.limited")
+def limited(number: int) -> int:
+    """Have a rate."""
+    return number
+
+
+@shared_task(name="jobs.plain", base=SkillTask, bind=True)
+def plain(self, number: int) -> int:
+    """Be a Celery task."""
+    return number
+
+
+@skill("jobs.echo", retries=0)
+def echo(text: str) -> str:
+    """Give back what was given."""
+    return text
+
+
+@skill("jobs.falls", retries=0, fallback="jobs.double")
+def falls(number: int) -> int:
+    """Leave it to the fallback."""
+    raise ValueError(number)
+
+
+@skill("jobs.pauses", retries=0)
+def pauses(number: int, job: str = "") -> int:
+    """Pause a job from within, where it is named."""
+    if job:
+        jobs.pause(job)
+        time.sleep(0.3)
     return number

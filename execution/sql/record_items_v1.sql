@@ -14,6 +14,8 @@ DECLARE
     v_given int := cardinality(p_positions);
     v_mine int[];
     v_open int[];
+    v_seconds double precision;
+    v_rate double precision;
     v_weight double precision;
     s record;
     l record;
@@ -52,7 +54,7 @@ BEGIN
         RETURNING n.state, n.cost, n.count
     )
     SELECT count(*) FILTER (WHERE x.state = 'completed') AS completed, count(*) FILTER (WHERE x.state = 'failed') AS failed,
-           count(*) AS tried, coalesce(sum(x.cost), 0) AS cost, coalesce(sum(x.count), 0) AS count INTO w FROM written x;
+           count(*) AS tried, coalesce(sum(x.cost), 0) AS cost, coalesce(sum(x.count), 0)::bigint AS count INTO w FROM written x;
     IF w.cost <> 0 OR w.count <> 0 THEN
         PERFORM execution_charge_v1(p_step, s.run_id, s.agent_id, w.cost, w.count);
     END IF;
@@ -63,12 +65,13 @@ BEGIN
     IF p_takes AND cardinality(v_open) = 0 THEN
         SELECT coalesce(t.open, '{}'), t.wake_seconds INTO v_open, wake_seconds FROM execution_take_items_v1(p_step, l.job_id) t;
     END IF;
-    v_weight := exp(-greatest(extract(epoch FROM v_now - l.heard_at), 0.001) / 10);  -- what was ten seconds ago counts for a third
+    v_seconds := greatest(extract(epoch FROM v_now - l.heard_at), 0.001);
+    v_rate := (w.completed + w.failed) / v_seconds;
+    v_weight := exp(-v_seconds / 10);  -- what was ten seconds ago counts for a third
     UPDATE execution_joblane x SET open = v_open, at = p_at, heard_at = v_now,
            completed_count = x.completed_count + w.completed, failed_count = x.failed_count + w.failed,
            cost = x.cost + w.cost, tokens = x.tokens + w.count,
-           rate = x.rate * v_weight + (1 - v_weight) * (w.completed + w.failed)
-                  / greatest(extract(epoch FROM v_now - l.heard_at), 0.001)
+           rate = CASE WHEN x.rate = 0 THEN v_rate ELSE x.rate * v_weight + v_rate * (1 - v_weight) END
     WHERE x.step_id = p_step;
     verdict := 'recorded'; open := v_open;
     RETURN NEXT;
