@@ -150,6 +150,19 @@ JOB_ITEMS = Figure(
     target=at_least_times(10, "celery"),
 )
 
+JOB_MEMORY = Figure(
+    name="job_memory_mb",
+    title="Memory that 1,000,000 items of one job add to a worker's largest process, and whether the pace holds",
+    unit="MB",
+    better="lower",
+    ours=_ours("job_memory_mb", count=1_000_000, quick_count=50_000, seconds=600),
+    peers={},
+    target=median_below(16, "MB")
+    & median_below(16, "MB in the process that spawns", of="spawning_mb")
+    & median_below(1.3, "times the time of the first fifth for the last", of="slowdown"),
+    rounds=1,
+)
+
 BULK_START = Figure(
     name="bulk_start_per_s",
     title="Bulk start of runs into the ledger",
@@ -230,6 +243,7 @@ FIGURES = (
     RUNS,
     CHAIN,
     JOB_ITEMS,
+    JOB_MEMORY,
     BULK_START,
     START_LATENCY,
     CHECKPOINT_5K,

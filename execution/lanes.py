@@ -19,7 +19,7 @@ from django.db import close_old_connections
 
 from execution import conf, ledger, performing, retries, skills, values
 from execution.context import Context
-from execution.exceptions import Fenced, Leave, PoisonItem, Suspend
+from execution.exceptions import JobUnknown, Leave, PoisonItem, Suspend
 from execution.items import Item, ItemContext
 from execution.passes import charge_late
 from execution.skills import SkillTask, skill
@@ -62,9 +62,8 @@ def perform(ctx: Context) -> None:
     lane = Lane(ctx)
     try:
         lane.work()
-    except Leave as leave:
-        if not isinstance(leave, Fenced):
-            lane.speak()
+    except (Leave, SystemExit, KeyboardInterrupt):
+        lane.speak()
         raise
 
 
@@ -109,7 +108,7 @@ class Lane:
         self.spoke_at = time.monotonic()
         answer = ledger.record_items(self.claim.step_id, self.claim.epoch, done, at=at, takes=takes)
         if answer.verdict == "stale":
-            charge_late(self.claim, [_late(outcome) for outcome in done])
+            charge_late(self.claim, [_late(one.position, one.cost, one.tokens) for one in done])
         self.held = frozenset(answer.open or ())
         self.ctx._follow(answer.verdict, answer.control or "")  # noqa: SLF001 - a lane is a pass of our own
         return answer.wake_seconds  # type: ignore[no-any-return]
@@ -172,7 +171,7 @@ class Lane:
             count //= 2
         if count == 0:
             self.ctx._park("budget", f"item {item.position} would pass the budget")  # noqa: SLF001 - as above
-        self.paid_count = count - 1 if self.orders.reserve_cost or self.orders.reserve_tokens else 0
+        self.paid_count = count - 1
 
     def _is_reserved(self, count: int) -> bool:
         answer = ledger.reserve(
@@ -191,16 +190,22 @@ class Lane:
             self.suspect = None
             self._add(_failed(item.position, PoisonItem(item.position, _CRASHES), retries.PERMANENT))
             return
+        try:
+            outcome = self._outcome_of(item)
+        except Leave:
+            charge_late(self.claim, [_late(item.position, self.item_ctx.cost, self.item_ctx.tokens)])
+            raise
+        self._add(outcome)
+
+    def _outcome_of(self, item: Item) -> Outcome:
         given = ledger.unpack(item.input)
         try:
-            output = self._output_of(self.task, given)
+            outcome = Outcome(item.position, "completed", self._output_of(self.task, given))
         except Exception as error:  # noqa: BLE001 - whatever a skill raises is its item's ending
-            outcome = self._outcome_of(item, given, error)
-        else:
-            outcome = Outcome(item.position, "completed", output)
+            outcome = self._after_error(item, given, error)
         if self.item_ctx.leaving is not None:
             raise self.item_ctx.leaving
-        self._add(outcome)
+        return outcome
 
     def _output_of(self, task: SkillTask, given: dict[str, Any]) -> bytes | None:
         value = task.invoke(self.item_ctx, given["args"], given["kwargs"])
@@ -210,7 +215,7 @@ class Lane:
         ledger.keep_blobs([packed])
         return packed.data
 
-    def _outcome_of(self, item: Item, given: dict[str, Any], error: Exception) -> Outcome:
+    def _after_error(self, item: Item, given: dict[str, Any], error: Exception) -> Outcome:
         """Return the ending of an item that failed: again later, its fallback's, or failed."""
         close_old_connections()
         delay = retries.delay_of(error, self.policy, item.attempt_count)
@@ -225,6 +230,8 @@ class Lane:
     def _add(self, outcome: Outcome) -> None:
         cost, tokens = self.item_ctx.cost, self.item_ctx.tokens
         if cost is not None or tokens is not None:
+            if (cost or 0) > self.orders.reserve_cost or (tokens or 0) > self.orders.reserve_tokens:
+                self.paid_count = 0  # it has spent what was reserved for those behind it
             outcome = outcome._replace(cost=cost, tokens=tokens)
             self.unrecorded = (self.unrecorded[0] + (cost or 0), self.unrecorded[1] + (tokens or 0))
         self.done.append(outcome)
@@ -237,6 +244,8 @@ def _orders(ctx: Context) -> Orders:
         "JOIN execution_step s ON s.id = l.step_id WHERE l.step_id = %s",
         [ctx.step_id],
     )
+    if not rows:
+        raise JobUnknown(f"step {ctx.step_id} is no lane of a job: jobs.spawn opens lanes, and nothing else does")
     return Orders(**rows[0]._asdict())
 
 
@@ -250,8 +259,6 @@ def _failed(position: int, error: BaseException, kind: str, delay_seconds: float
     return Outcome(position, "failed" if delay_seconds is None else "pending", None, text, delay_seconds)
 
 
-def _late(outcome: Outcome) -> ledger.Record:
-    """Return what a fenced lane had spent on an item, as a charge that is never refused."""
-    return ledger.Record(
-        token=f"item:{outcome.position}", kind="late", position=0, cost=outcome.cost, tokens=outcome.tokens
-    )
+def _late(position: int, cost: Decimal | None, tokens: int | None) -> ledger.Record:
+    """Return what was spent on an item that is not recorded, as a charge that is never refused."""
+    return ledger.Record(token=f"item:{position}", kind="late", position=0, cost=cost, tokens=tokens)
