@@ -118,6 +118,10 @@ class NotPossible(CeleriacError):
     """The run is not in a state in which this can be done."""
 
 
+class StepNeeded(NotPossible):
+    """An item of a job asked for what only a step has."""
+
+
 class RunFailed(CeleriacError):
     """The run whose result was asked for has failed."""
 

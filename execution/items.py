@@ -16,7 +16,7 @@ from typing import Any, Never
 from execution import board as boards
 from execution import ledger
 from execution.context import Context
-from execution.exceptions import NotPossible
+from execution.exceptions import CancelRequested, StepNeeded
 from execution.ledger import Claim, Record
 
 
@@ -83,6 +83,13 @@ class ItemContext(Context):
         """A structured log that knows the run, the lane and the item."""
         return Context.log.func(self).bind(item=self._item.position)  # type: ignore[attr-defined]
 
+    def _obey(self) -> None:
+        """Leave in mid-item only when its time has passed or it is cancelled: what else is asked waits for its end."""
+        self._check_over()
+        self._check_time()
+        if self.cancelled:
+            self._go(CancelRequested())
+
     def _find(self, full: str, kind: str) -> None:
         """Find nothing: no try of an item leaves anything to the next."""
 
@@ -107,7 +114,7 @@ class ItemContext(Context):
 
 def _refused(verb: str) -> Callable[..., Never]:
     def refuse(self: ItemContext, *_: Any, **__: Any) -> Never:
-        raise NotPossible(
+        raise StepNeeded(
             f"ctx.{verb} needs a step of its own, and item {self.position} of a job has none: an item is done as a "
             f"whole, or again as a whole. Start a run for each, with runs.start_many, where ctx.{verb} is needed"
         )

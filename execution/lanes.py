@@ -7,6 +7,8 @@ from a lane which is held up by a long item what it has not begun. A lane with n
 are due again later it frees its slot until then.
 """
 
+# ruff: noqa: SLF001 - a lane is a pass of our own, below the verbs of its context
+
 from __future__ import annotations
 
 import time
@@ -73,7 +75,7 @@ class Lane:
     def __init__(self, ctx: Context) -> None:
         """Read what is to be done; the skill must be known here."""
         self.ctx = ctx
-        self.claim = ctx._claim  # noqa: SLF001 - a lane is a pass of our own
+        self.claim = ctx._claim
         self.orders = _orders(ctx)
         self.task = skills.named(self.orders.skill)
         self.policy = retries.Policy.of(self.orders.options)
@@ -81,8 +83,8 @@ class Lane:
             self.claim,
             skill=self.orders.skill,
             options=self.orders.options,
-            board=ctx._board,  # noqa: SLF001 - as above
-            slot=ctx._slot,  # noqa: SLF001 - as above
+            board=ctx._board,
+            slot=ctx._slot,
         )
         self.held: frozenset[int] = frozenset()
         self.done: list[Outcome] = []
@@ -110,7 +112,7 @@ class Lane:
         if answer.verdict == "stale":
             charge_late(self.claim, [_late(one.position, one.cost, one.tokens) for one in done])
         self.held = frozenset(answer.open or ())
-        self.ctx._follow(answer.verdict, answer.control or "")  # noqa: SLF001 - a lane is a pass of our own
+        self.ctx._follow(answer.verdict, answer.control or "")
         return answer.wake_seconds  # type: ignore[no-any-return]
 
     def _take(self) -> bool:
@@ -123,7 +125,7 @@ class Lane:
                 return True
             if wake_seconds is None:
                 return False
-            self.ctx._obey()  # noqa: SLF001 - as above
+            self.ctx._obey()
             if wake_seconds > _PATIENCE_SECONDS or time.monotonic() > patience:
                 self._sleep(wake_seconds)
             time.sleep(min(wake_seconds, _WAIT_SECONDS))
@@ -131,12 +133,12 @@ class Lane:
     def _sleep(self, wake_seconds: float) -> None:
         """Free the slot until something is due."""
         due = self.ctx.now + timedelta(seconds=max(wake_seconds, _PATIENCE_SECONDS))
-        self.ctx._go(Suspend("timer", wake_at=due.isoformat(), timer="sleep"))  # noqa: SLF001 - as above
+        self.ctx._go(Suspend("timer", wake_at=due.isoformat(), timer="sleep"))
 
     def _give_way(self) -> None:
         """Line up again behind what else waits for a slot, once this lane has had its time; what it holds stays its."""
         if time.monotonic() - self.began_at > conf.current().lane_seconds:
-            self.ctx._go(Suspend("capacity"))  # noqa: SLF001 - as above
+            self.ctx._go(Suspend("capacity"))
 
     def _load(self) -> list[Item]:
         rows = ledger.ask(
@@ -153,7 +155,8 @@ class Lane:
         if self.is_careful or time.monotonic() - self.spoke_at > _SPEAK_EVERY_SECONDS:
             self.speak(item.position)
             self._give_way()
-        self.ctx._obey()  # noqa: SLF001 - a lane is a pass of our own
+        self.ctx._obey()
+        self.ctx._touch()
         if item.position not in self.held:
             return False
         if self.claim.is_limited:
@@ -170,7 +173,7 @@ class Lane:
         while count > 0 and not self._is_reserved(count):
             count //= 2
         if count == 0:
-            self.ctx._park("budget", f"item {item.position} would pass the budget")  # noqa: SLF001 - as above
+            self.ctx._park("budget", f"item {item.position} would pass the budget")
         self.paid_count = count - 1
 
     def _is_reserved(self, count: int) -> bool:
@@ -180,7 +183,7 @@ class Lane:
             cost=self.orders.reserve_cost * count,
             tokens=self.orders.reserve_tokens * count,
         )
-        self.ctx._follow(answer)  # noqa: SLF001 - as above
+        self.ctx._follow(answer)
         return answer == "reserved"
 
     def _perform(self, item: Item) -> None:
@@ -200,32 +203,34 @@ class Lane:
     def _outcome_of(self, item: Item) -> Outcome:
         given = ledger.unpack(item.input)
         try:
-            outcome = Outcome(item.position, "completed", self._output_of(self.task, given))
+            packed = self._call(item, given)
         except Exception as error:  # noqa: BLE001 - whatever a skill raises is its item's ending
-            outcome = self._after_error(item, given, error)
+            close_old_connections()
+            kind, delay = retries.kind_of(error, self.policy.kinds), self._delay_of(item, error)
+            outcome = _failed(item.position, error, kind, delay)
+        else:
+            ledger.keep_blobs([packed])
+            outcome = Outcome(item.position, "completed", packed.data if packed else None)
         if self.item_ctx.leaving is not None:
             raise self.item_ctx.leaving
         return outcome
 
-    def _output_of(self, task: SkillTask, given: dict[str, Any]) -> bytes | None:
-        value = task.invoke(self.item_ctx, given["args"], given["kwargs"])
-        if value is None:
-            return None
-        packed = values.pack(value, place=f"what {task.name!r} returned")
-        ledger.keep_blobs([packed])
-        return packed.data
-
-    def _after_error(self, item: Item, given: dict[str, Any], error: Exception) -> Outcome:
-        """Return the ending of an item that failed: again later, its fallback's, or failed."""
-        close_old_connections()
-        delay = retries.delay_of(error, self.policy, item.attempt_count)
+    def _call(self, item: Item, given: dict[str, Any]) -> values.Packed | None:
+        """Call the skill; where it fails for good, the fallback that it names."""
         fallback = self.orders.options.get("fallback")
-        if delay is None and fallback:
-            try:
-                return Outcome(item.position, "completed", self._output_of(skills.named(fallback), given))
-            except Exception as second:  # noqa: BLE001 - as above
-                error = second
-        return _failed(item.position, error, retries.kind_of(error, self.policy.kinds), delay)
+        try:
+            return self._output_of(self.task, given)
+        except Exception as error:
+            if not fallback or self._delay_of(item, error) is not None:
+                raise
+        return self._output_of(skills.named(fallback), given)
+
+    def _output_of(self, task: SkillTask, given: dict[str, Any]) -> values.Packed | None:
+        value = task.invoke(self.item_ctx, given["args"], given["kwargs"])
+        return None if value is None else values.pack(value, place=f"what {task.name!r} returned")
+
+    def _delay_of(self, item: Item, error: Exception) -> float | None:
+        return retries.delay_of(error, self.policy, item.attempt_count)
 
     def _add(self, outcome: Outcome) -> None:
         cost, tokens = self.item_ctx.cost, self.item_ctx.tokens

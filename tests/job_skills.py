@@ -9,7 +9,8 @@ from pathlib import Path
 
 from celery import shared_task
 
-from execution import jobs
+from execution import jobs, ledger
+from execution.models import Step
 from execution.skills import SkillTask, skill
 from tests.flows.skills import note
 
@@ -70,7 +71,7 @@ def deadly(folder: str, number: int) -> int:
     return number
 
 
-@skill("jobs.sleepy", retries=0)
+@skill("jobs.sleepy")
 def sleepy(ctx, number: int) -> int:
     """Ask for what an item has not."""
     ctx.sleep("nap", seconds=number)
@@ -107,4 +108,22 @@ def pauses(number: int, job: str = "") -> int:
     if job:
         jobs.pause(job)
         time.sleep(0.3)
+    return number
+
+
+@skill("jobs.reserves", retries=0)
+def reserves(ctx, number: int) -> int:
+    """Reserve before it spends."""
+    with ctx.reserving(cost="0.30"):
+        ctx.spend("call", cost="0.30")
+    return number
+
+
+@skill("jobs.loses", retries=0)
+def loses(ctx, number: int) -> int:
+    """Spend, and lose its lane's claim to the sweep at number 3."""
+    ctx.spend("call", cost="0.10")
+    if number == 3:
+        step = Step.objects.get(pk=ctx.step_id)
+        ledger.give_back(step.id, step.epoch, ending="lost", reason="its lease ran out")
     return number

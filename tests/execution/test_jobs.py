@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from execution import budgets, jobs, lanes, ledger, retention, values
+from execution import budgets, jobs, lanes, ledger, retention, runs, values
 from execution.exceptions import InputInvalid, JobUnknown, NotPossible, OptionInvalid, RunCancelled, RunEnded
 from execution.models import Blob, Event, Job, JobItem, JobLane, Run, Step
 from tests import hands, job_skills
@@ -191,7 +191,14 @@ class TestLanes:
         """What an item cannot do fails it at once, with words that say what to do instead."""
         job = jobs.spawn(job_skills.sleepy, numbers(1))
         carry_out(hands, job)
-        assert "runs.start_many" in next(jobs.results(job)).error["message"]
+        (failed,) = jobs.results(job)
+        assert (failed.error["type"], failed.attempt_count) == ("StepNeeded", 1)
+        assert "runs.start_many" in failed.error["message"]
+
+    def test_lane_without_a_job(self, hands):
+        """A run of the lanes' skill that is no lane fails with words, and is not tried again."""
+        run = runs.start("execution.job_lane")
+        assert "is no lane of a job" in hands.perform(run).error["message"]
 
     def test_large_values(self, hands):
         """Inputs and outputs that are kept by their hash come back, and stay while the items do."""
@@ -265,6 +272,23 @@ class TestOperating:
 
 class TestMoney:
     """What items spend."""
+
+    def test_reserved_in_the_item(self, hands):
+        """An item that reserves for itself parks the job before it passes the budget, and is begun again when topped up."""
+        job = jobs.spawn(job_skills.reserves, numbers(20), chunk=20, parallel=1, budget="1.00")
+        hands.perform(steps_of(job)[0])
+        run = Run.objects.get(pk=job.pk)
+        assert (run.state, run.spent_cost, jobs.progress(job).completed_count) == ("parked", Decimal("0.90"), 3)
+        budgets.top_up(run, cost="5.00")
+        assert carry_out(hands, job).completed_count == 20
+        assert Run.objects.get(pk=job.pk).spent_cost == Decimal("6.00")
+
+    def test_fenced_spending_is_booked(self, hands):
+        """What a lane had spent when it lost its claim is real money: it is booked late."""
+        job = jobs.spawn(job_skills.loses, numbers(3), chunk=3, parallel=1, budget="1.00")
+        hands.perform(steps_of(job)[0])
+        assert Run.objects.get(pk=job.pk).spent_cost == Decimal("0.30")
+        assert jobs.progress(job).completed_count == 2, "all but the one in whose midst it was lost"
 
     def test_charged_once_with_the_result(self, hands):
         """Each item's cost stands with it and is booked on the run once."""
