@@ -50,11 +50,11 @@ def _peak_mb() -> float:
 
 
 def _sizes_mb(workers: list) -> dict[int, float]:
-    """Return the memory of each process of the workers that is its own."""
+    """Return the memory of each process of the workers: with what a fork shares, whose sharing ends page by page."""
     found = {}
     for worker in workers:
         for process in (psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)):
-            found[process.pid] = process.memory_full_info().uss / 2**20
+            found[process.pid] = process.memory_info().rss / 2**20
     return found
 
 
