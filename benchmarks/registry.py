@@ -161,6 +161,40 @@ CHAIN = Figure(
     target=times_as_fast(3, "celery_chain"),
 )
 
+JOB_ITEMS = Figure(
+    name="job_items_per_s",
+    title="Items of one job per second, spawned, performed and recorded, two pool processes",
+    unit="items/s",
+    better="higher",
+    ours=_ours("job_items_per_s", count=100_000, quick_count=20_000),
+    peers={
+        "celery": _peer(
+            "celery_runs", count=2000, quick_count=500, note="a task an item, results off: nothing recorded"
+        ),
+        "celery_results": _peer(
+            "celery_runs",
+            count=2000,
+            quick_count=500,
+            options=("results",),
+            note="the same with results in Redis",
+        ),
+    },
+    target=at_least_times(10, "celery"),
+)
+
+JOB_MEMORY = Figure(
+    name="job_memory_mb",
+    title="Memory that 1,000,000 items of one job add to a worker's largest process, and whether the pace holds",
+    unit="MB",
+    better="lower",
+    ours=_ours("job_memory_mb", count=1_000_000, quick_count=50_000, seconds=600),
+    peers={},
+    target=median_below(16, "MB")
+    & median_below(16, "MB in the process that spawns", of="spawning_mb")
+    & median_below(1.3, "times the time of the first fifth for the last", of="slowdown"),
+    rounds=1,
+)
+
 BULK_START = Figure(
     name="bulk_start_per_s",
     title="Bulk start of runs into the ledger",
@@ -241,6 +275,8 @@ FIGURES = (
     RUNS,
     RUNS_TOGETHER,
     CHAIN,
+    JOB_ITEMS,
+    JOB_MEMORY,
     BULK_START,
     START_LATENCY,
     CHECKPOINT_5K,

@@ -10,6 +10,8 @@ checkpoint  one thing a step has saved under a token, never computed again
 effect      something done to the outside world: intent, then receipt
 timer       a stored wake-up
 signal      something from outside that a step waits for
+job, item   a batch of many small items of one skill; one of them, recorded once
+lane        one of the steps of a job: takes items in chunks, performs and records them
 errand      something owed after a commit: a message to publish, a word to a parent run
 event       one line of the ledger's log
 """
@@ -21,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import execution.budgets as budgets  # noqa: PLR0402 - the package itself cannot be asked while it is made
     import execution.events as events  # noqa: PLR0402 - as above
+    import execution.jobs as jobs  # noqa: PLR0402 - as above
     import execution.runs as runs  # noqa: PLR0402 - as above
     import execution.signals as signals  # noqa: PLR0402 - as above
     import execution.timers as timers  # noqa: PLR0402 - as above
     from execution.exceptions import CeleriacError
     from execution.skills import Skill, SkillTask, skill
 
-__all__ = ["CeleriacError", "Skill", "SkillTask", "budgets", "events", "runs", "signals", "skill", "timers"]
+__all__ = ["CeleriacError", "Skill", "SkillTask", "budgets", "events", "jobs", "runs", "signals", "skill", "timers"]
 
 _HOMES = {
     "CeleriacError": "execution.exceptions",

@@ -42,6 +42,10 @@ class Settings:
     retry_cap_seconds: float = 300.0
     breaker_threshold: int = 5
     breaker_cooldown_seconds: int = 30
+    lane_seconds: float = 30.0
+    """How long a lane of a job keeps its slot, before it lines up behind what else waits for one."""
+    item_days: float = 7.0
+    """How long a job's items stay after its end."""
     checkpoint_days: float = 7.0
     timer_days: float = 7.0
     event_days: float = 90.0

@@ -114,6 +114,11 @@ class Context(Pass):
         """What ties this run to others, here and outside."""
         return self._claim.correlation_id or str(self._claim.root_run_id or self._claim.run_id)
 
+    @property
+    def idempotency_key(self) -> str:
+        """A key that is the same in every attempt, for the outside world to know this work by."""
+        return str(self.step_id)
+
     # Recording
 
     def once(self, token: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -140,6 +140,10 @@ class NotPossible(CeleriacError):
     """The run is not in a state in which this can be done."""
 
 
+class StepNeeded(NotPossible):
+    """An item of a job asked for what only a step has."""
+
+
 class RunFailed(CeleriacError):
     """The run whose result was asked for has failed."""
 
@@ -248,6 +252,21 @@ class TimeboxPassed(CeleriacError):
 
 class PoisonStep(CeleriacError):
     """The process that performed the step died three times in a row without saving anything."""
+
+
+class PoisonItem(CeleriacError):
+    """The process that performed an item of a job died over it again and again."""
+
+    def __init__(self, position: int, crash_count: int) -> None:
+        super().__init__(position, crash_count)
+        self.position, self.crash_count = position, crash_count
+
+    def __str__(self) -> str:
+        return f"the process that performed item {self.position} died over it {self.crash_count} times in a row"
+
+
+class JobUnknown(CeleriacError):
+    """There is no job with this id."""
 
 
 class Stale(CeleriacError):

@@ -346,6 +346,19 @@ def _charges(records: Sequence[Record]) -> tuple[list[Any], list[Any]]:
     return [item.cost for item in records], [item.tokens for item in records]
 
 
+def record_items(
+    step_id: uuid.UUID, epoch: int, outcomes: Sequence[tuple[Any, ...]], *, at: int | None, takes: bool
+) -> Any:
+    """Record what became of items and take more; answers verdict, control, what is held, when to look again."""
+    columns: list[Any] = [list(column) for column in zip(*outcomes, strict=True)] or [[] for _ in range(7)]
+    charges = any(cost is not None for cost in columns[5]) or any(count is not None for count in columns[6])
+    return ask(
+        "SELECT * FROM execution_record_items_v1(%s, %s, %s, %s, %s::int[], %s::text[], %b::bytea[], %s::text[], "
+        "%s::float8[], %s::numeric[], %s::bigint[])",
+        [step_id, epoch, at, takes, *columns[:5], *(columns[5:] if charges else (None, None))],
+    )[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """What became of an ending that was written, or refused."""

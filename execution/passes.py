@@ -243,8 +243,7 @@ class Pass:
     def _obey(self) -> None:
         """Do what the keeper or the clock asks, without asking the database."""
         self._check_over()
-        if self._ends_at is not None and self.now > self._ends_at:
-            raise TimeboxPassed(f"the skill's timebox of {self._claim.options['timebox']:.0f} s has passed")
+        self._check_time()
         if self._board is None or self._slot is None:
             return
         asked = boards.NAMES.get(self._board.asked(self._slot), "")
@@ -253,6 +252,10 @@ class Pass:
         self._follow("", asked)
         if self._board.is_draining:
             self._go(Suspend("capacity"))
+
+    def _check_time(self) -> None:
+        if self._ends_at is not None and self.now > self._ends_at:
+            raise TimeboxPassed(f"the skill's timebox of {self._claim.options['timebox']:.0f} s has passed")
 
     @property
     def _is_called_away(self) -> bool:

@@ -30,6 +30,8 @@ _BLOBS: LiteralString = """
         AND NOT EXISTS (SELECT 1 FROM execution_effect e WHERE octet_length(e.intent) = 33 AND e.intent = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_effect e WHERE octet_length(e.receipt) = 33 AND e.receipt = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_chordpart p WHERE octet_length(p.result) = 33 AND p.result = v.here)
+        AND NOT EXISTS (SELECT 1 FROM execution_jobitem i WHERE octet_length(i.input) = 33 AND i.input = v.here)
+        AND NOT EXISTS (SELECT 1 FROM execution_jobitem i WHERE octet_length(i.output) = 33 AND i.output = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_timer t WHERE t.opening IS NOT NULL AND t.fired_at IS NULL
                         AND t.cancelled_at IS NULL AND t.opening ->> 'input' = encode(v.here, 'base64'))
         LIMIT %s)
@@ -40,6 +42,13 @@ _SIGNALS: LiteralString = """
         WHERE r.state IN ('completed', 'failed', 'cancelled')
         AND r.ended_at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s)
     RETURNING 1"""
+_ITEMS: LiteralString = """
+    DELETE FROM execution_jobitem i USING (
+        SELECT x.job_id, x.position FROM execution_job j JOIN execution_run r ON r.id = j.run_id
+        JOIN execution_jobitem x ON x.job_id = j.run_id
+        WHERE r.state IN ('completed', 'failed', 'cancelled')
+        AND r.ended_at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s) d
+    WHERE i.job_id = d.job_id AND i.position = d.position RETURNING 1"""
 _CHORDS: LiteralString = """
     WITH old AS (
         DELETE FROM execution_chord WHERE group_id IN (
@@ -63,6 +72,7 @@ def clean_up(_: dict[str, Any] | None = None) -> int:
     touched += _all("SELECT execution_cleanup_timers_v1(%s, %s) AS n", settings.timer_days)
     touched += _batches(_KEYS, settings.key_hours)
     touched += _batches(_SIGNALS, settings.checkpoint_days)
+    touched += _batches(_ITEMS, settings.item_days)
     touched += _batches(_CHORDS, settings.checkpoint_days)
     touched += _batches(_WORKERS, 1)
     return touched + _batches(_BLOBS)

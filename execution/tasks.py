@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from execution import lanes  # noqa: F401 - every worker can carry out jobs
 from execution.workflows import nodes, parts  # noqa: F401 - every worker knows the shipped library, and what holds graphs
 
 

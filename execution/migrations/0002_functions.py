@@ -13,6 +13,9 @@ ALTER TABLE execution_attempt SET (fillfactor = 80, autovacuum_vacuum_scale_fact
 ALTER TABLE execution_timer SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 ALTER TABLE execution_errand SET (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE execution_cyclestate SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+ALTER TABLE execution_job SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+ALTER TABLE execution_joblane SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+ALTER TABLE execution_jobitem SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
 ALTER TABLE execution_worker SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 """
 
@@ -22,6 +25,7 @@ ALTER TABLE execution_run ALTER COLUMN input SET STORAGE EXTERNAL;
 ALTER TABLE execution_step ALTER COLUMN input SET STORAGE EXTERNAL, ALTER COLUMN output SET STORAGE EXTERNAL;
 ALTER TABLE execution_checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE execution_blob ALTER COLUMN data SET STORAGE EXTERNAL;
+ALTER TABLE execution_jobitem ALTER COLUMN input SET STORAGE EXTERNAL, ALTER COLUMN output SET STORAGE EXTERNAL;
 """
 
 
@@ -51,6 +55,7 @@ class Migration(migrations.Migration):
         ),
         *create("free_key_v1", "hold_breaker_v1", "judge_breaker_v1", "owe_parent_v1", "pass_on_v1", "late_v1"),
         *create("end_run_v1", "close_run_v1", "release_v1", "spread_v1", "close_phase_v1"),
+        *create("take_items_v1", "record_items_v1", "end_job_v1"),
         *create("fire_chord_v1", "chord_part_v1", "owe_v1", "retarget_v1", "reopen_v1", "conclude_v1"),
         *create("finish_v1", "give_back_v1", "stop_steps_v1"),
         *create("tick_v1", "extend_v1", "sweep_v1", "wake_v1", "expire_v1", "feed_v1", "fold_v1"),

@@ -4,6 +4,7 @@ from execution.models.agents import Agent, CapabilityLockout, Level
 from execution.models.checkpoints import Blob, Checkpoint, Kind
 from execution.models.cycles import CycleState, Tunable
 from execution.models.events import Event, EventReader
+from execution.models.jobs import ItemState, Job, JobItem, JobLane
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
 from execution.models.phases import Phase
 from execution.models.runs import ENDED, Run, RunState
@@ -43,6 +44,10 @@ __all__ = [
     "ErrandKind",
     "Event",
     "EventReader",
+    "ItemState",
+    "Job",
+    "JobItem",
+    "JobLane",
     "Kind",
     "Level",
     "Need",

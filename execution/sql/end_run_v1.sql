@@ -11,6 +11,9 @@ BEGIN
     END IF;
     PERFORM execution_log_v1('run.' || p_state, p_run, NULL, r.agent_id, NULL,
                              jsonb_strip_nulls(jsonb_build_object('workflow', r.workflow, 'correlation_id', nullif(r.correlation_id, ''))) || coalesce(jsonb_build_object('error', p_error), '{}'));
+    IF r.workflow LIKE 'job:%' THEN
+        PERFORM execution_end_job_v1(p_run, p_state);
+    END IF;
     IF p_state <> 'completed' THEN
         PERFORM execution_owe_v1(p_run);
     END IF;

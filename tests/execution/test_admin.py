@@ -13,7 +13,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from execution import agents, ids, ledger, runs, values, workflows
+from execution import agents, ids, jobs, ledger, runs, values, workflows
 from execution.admin import lists, shown
 from execution.ledger import Record
 from execution.models import (
@@ -31,6 +31,7 @@ from execution.models import (
     Errand,
     Event,
     EventReader,
+    JobItem,
     Level,
     Need,
     Phase,
@@ -62,6 +63,8 @@ QUERIES = {
     "errand": 5,
     "event": 5,
     "eventreader": 5,
+    "job": 5,
+    "joblane": 5,
     "need": 5,
     "phase": 5,
     "run": 6,
@@ -133,6 +136,7 @@ def fill(count):
         EventReader.objects.create(name=mark)
         Phase.objects.create(run=run, name=mark)
         catalog.register(workflows.read(f"name: w{run.id.hex}\nsteps: {{a: {{skill: seen.quick}}}}"))
+        jobs.spawn(seen.quick, [{"number": 1}], parallel=1)
         Need.objects.create(step_id=run.id, needed_id=other.id)
         Timer.objects.create(kind="sleep", due_at=timezone.now() + timedelta(hours=1), step_id=run.id, run_id=run.id)
         Tunable.objects.create(name=mark, value=1)
@@ -140,9 +144,9 @@ def fill(count):
 
 
 def test_every_model_has_a_page():
-    """All models of the ledger are there, but for checkpoints, whose key has two columns: they have a list by step."""
+    """All models of the ledger are there, but for two whose key has two columns: they have a list by step, or by job."""
     known = {model for model in apps.get_app_config("execution").get_models() if admin.site.is_registered(model)}
-    assert set(apps.get_app_config("execution").get_models()) - known == {Checkpoint}
+    assert set(apps.get_app_config("execution").get_models()) - known == {Checkpoint, JobItem}
     assert {model._meta.model_name for model in known} == set(QUERIES)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import uuid
 from datetime import timedelta
 
@@ -382,3 +383,65 @@ class TestWithWorkers:
         assert "performed by busy@" in typed("why", run.id)
         assert "is asked for: 1 step still performed" in typed("cancel", run.id)
         assert "was cancelled" in refused("watch", run.id, "--timeout", "45s", status=4)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestJobs:
+    """Jobs from the command line."""
+
+    @pytest.fixture
+    def lines(self, tmp_path):
+        """Write a file of three items."""
+        path = tmp_path / "topics.jsonl"
+        path.write_text('{"topic": "a"}\n\n{"topic": "b", "pages": 2}\n{"topic": "c"}\n')
+        return path
+
+    def test_spawn_and_show(self, lines):
+        """A file of JSON lines becomes a job, once under its key; standard output holds its id alone."""
+        job = typed("jobs", "spawn", "commands.report", lines, "--key", "night", "--parallel", "2", "--budget", "5.00")
+        again = document("jobs", "spawn", "commands.report", lines, "--key", "night")
+        assert again == {
+            "job": job, "created": False, "items": 3, "lanes": 2, "skill": "commands.report", "state": "pending",
+        }  # fmt: skip
+        shown = document("jobs", "show", job[:18])
+        assert (shown["item_count"], shown["left_count"], shown["seconds_left"]) == (3, 3, None)
+        assert "0 of 3 items (0 %)" in typed("jobs", "show", job)
+        assert job in typed("jobs", "list")
+        assert document("jobs", "list")["jobs"][0]["job_id"] == job
+
+    def test_operating(self, lines):
+        """Pause, resume and cancel do as they say, and retry says why it cannot."""
+        job = typed("jobs", "spawn", "commands.report", lines)
+        assert "is paused" in typed("jobs", "pause", job, "--reason", "lunch")
+        assert document("jobs", "resume", job)["before"] == "paused"
+        assert document("jobs", "cancel", job)["state"] == "cancelled"
+        assert "only what has ended can be retried" in refused("jobs", "retry", job)
+        assert "it cannot be paused" in refused("jobs", "pause", job)
+
+    def test_results_are_lines(self, lines):
+        """What became of items is one JSON object a line."""
+        job = typed("jobs", "spawn", "commands.report", lines)
+        assert typed("jobs", "results", job) == ""
+        found = [json.loads(line) for line in typed("jobs", "results", job, "--state", "pending").splitlines()]
+        assert [(one["position"], one["state"]) for one in found] == [(1, "pending"), (2, "pending"), (3, "pending")]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ('{"topic": "a"}\n{"topic"', "line 2 of .* is not JSON"),
+            ('["a"]', "line 1 of .* an item is a JSON object"),
+            ('{"topic": "a", "pages": "many"}', "item 1: pages: .*'many'"),
+        ],
+    )
+    def test_wrong_lines(self, tmp_path, text, words):
+        """A line that is no item is named, and nothing is spawned."""
+        path = tmp_path / "wrong.jsonl"
+        path.write_text(text)
+        assert re.search(words, refused("jobs", "spawn", "commands.report", path))
+        assert not Run.objects.exists()
+
+    def test_unknown_job(self, tmp_path):
+        """A run that is no job, and a file that is not there, are named."""
+        run = typed("start", "commands.report", "--input", "topic=celery")
+        assert "is no job, but a run of 'commands.report'" in refused("jobs", "show", run)
+        assert "cannot be read" in refused("jobs", "spawn", "commands.report", tmp_path / "none")

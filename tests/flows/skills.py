@@ -72,6 +72,15 @@ def long(ctx, folder: str, count: int = 400, pause: float = 0.05) -> int:
     return count
 
 
+@skill("flows.item", retries=0, breaker="")
+def item(ctx, folder: str, number: int) -> int:
+    """Change the world for one item of a job, at a price."""
+    note(folder, f"item-{number}")
+    ctx.spend("change", cost="0.01")
+    time.sleep(0.02)
+    return number
+
+
 @skill("flows.nap", retries=0, breaker="", capability="nap", reserve={"cost": "0.10"}, autonomy="advisor")
 def nap(ctx, seconds: float = 1.0) -> str:
     """Sleep between two claims."""

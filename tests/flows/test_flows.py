@@ -15,7 +15,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from config import substrate
-from execution import agents, budgets, effects, events, ids, ledger, runs, timers
+from execution import agents, budgets, effects, events, ids, jobs, ledger, runs, timers
 from execution.exceptions import RunFailed
 from execution.models import Agent, Attempt, Checkpoint, CycleState, Effect, Event, EventReader, Level, Run, Step, Timer
 from tests.flows import processes, skills
@@ -242,6 +242,28 @@ def _locked_out():
         agents.lock_out("nap", agent="scout")
     finally:
         connections.close_all()
+
+
+def killed_lanes(stage):
+    """15: workers die and freeze in mid-chunk; every item is recorded and charged once, few are performed again."""
+    world, count = stage.folder / "world", 400
+    job = jobs.spawn(
+        skills.item, ({"folder": str(world), "number": number} for number in range(count)), chunk=50, parallel=2
+    )
+    crew = []
+    for share, end in ((20, "kill"), (80, "freeze"), (160, "kill")):
+        crew.append(stage.worker(concurrency=2))
+        stage.eventually(lambda share=share: jobs.progress(job).completed_count > share, timeout=30)
+        getattr(crew[-1], end)()
+    crew[1].wake()
+    assert stage.ended(job.run) == {"completed"}
+    progress = jobs.progress(job)
+    assert (progress.completed_count, progress.failed_count, progress.cost) == (count, 0, Decimal("4.00"))
+    assert [one.output for one in jobs.results(job)] == list(range(count))
+    assert {(one.attempt_count, one.cost) for one in jobs.results(job)} == {(1, Decimal("0.01"))}
+    performed = [skills.noted(world, f"item-{number}") for number in range(count)]
+    assert min(performed) == 1
+    assert sum(performed) - count <= 3 * 2 * 50, "at most what was in hand at each death"
 
 
 def flushed_broker(stage):
@@ -492,6 +514,7 @@ STORIES = {
     1: lost_message,
     2: killed_between_statements,
     3: changed_agent,
+    15: killed_lanes,
     32: flushed_broker,
     33: absent_worker,
     34: overdue_timers,

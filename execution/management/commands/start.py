@@ -68,7 +68,7 @@ class Command(LedgerCommand):
             queue=options["queue"],
             tags=options["tags"],
             correlation_id=options["correlation"],
-            budget=_budget(options["budget"]),
+            budget=given_budget(options["budget"]),
             deadline=moment(deadline, "--deadline") if deadline else None,
             start_at=moment(start_at, "--at") if start_at else None,
         )
@@ -89,7 +89,7 @@ class Command(LedgerCommand):
                 self.stderr.write(f"no worker consumes the queue {queue!r}: the run waits until one does")
 
 
-def _budget(text: str | None) -> Any:
+def given_budget(text: str | None) -> Any:
     """Return a budget typed as `5.00`, or as `cost=5.00,tokens=100000`."""
     if not text or "=" not in text:
         return text or None
