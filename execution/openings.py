@@ -26,7 +26,7 @@ from execution.durations import Duration, seconds
 from execution.exceptions import BudgetTooSmall, LedgerAway, OptionInvalid
 
 if TYPE_CHECKING:
-    from execution.models import Agent
+    from execution.models import Agent, Session
     from execution.skills import SkillTask
 
 BATCH = 1000
@@ -63,9 +63,13 @@ def template_of(
     tags: Iterable[str] = (),
     budget: Any = None,
     deadline: datetime | Duration | None = None,
+    session: Session | uuid.UUID | str | None = None,
     canvas: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what the runs of one opening have in common, as `execution_open` takes it."""
+    """Return what the runs of one opening have in common, as `execution_open` takes it.
+
+    A session that is given is held open until the caller's transaction ends.
+    """
     options = task.options
     limit = amounts.limit(budget if budget is not None else options.budget, "a budget")
     reserve = amounts.limit(options.reserve, "reserve")
@@ -74,7 +78,7 @@ def template_of(
         "correlation_id": _text("correlation_id", correlation_id),
         "priority": _priority(options.priority if priority is None else priority),
         "queue": _text("queue", queue or options.queue or _route(task), longest=200),
-        "tags": _tags(tags),
+        "tags": tags_of(tags),
         "start_at": _moment("start_at", start_at),
         "deadline_at": _moment("deadline", _deadline(deadline)),
     }
@@ -85,6 +89,7 @@ def template_of(
         "skill": task.name,
         "version": task.version,
         "agent_id": str(agents.id_of(agent or options.agent or None)),
+        "session_id": _session(session),
         **wishes,
         "budget_cost": _number(limit.get("cost")),
         "budget_tokens": limit.get("tokens"),
@@ -220,6 +225,14 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> OptionInvalid
     return OptionInvalid(f"{where} has no option {name!r}{hint}")
 
 
+def unknown_word(what: str, word: Any, known: Iterable[str]) -> OptionInvalid:
+    """Return the error for a word that is not one of those there are, with the nearest of them."""
+    names = list(known)
+    near = get_close_matches(str(word), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return OptionInvalid(f"{what} is {word!r:.80}, not one of {', '.join(names)}{hint}")
+
+
 def check_key(key: Any) -> str | None:
     """Return an idempotency key that the ledger can hold."""
     if key is not None and (not isinstance(key, str) or not key):
@@ -235,7 +248,8 @@ def _text(name: str, value: Any, *, longest: int = LONGEST_TEXT, hint: str = "")
     return value
 
 
-def _tags(tags: Iterable[str]) -> list[str]:
+def tags_of(tags: Iterable[str]) -> list[str]:
+    """Return tags as the ledger holds them."""
     if isinstance(tags, str):
         raise OptionInvalid(f"tags is {tags!r}; write a list, such as [{tags!r}]")
     return [_text("a tag", str(tag), longest=100) for tag in tags]
@@ -290,6 +304,12 @@ def _ensure_key(task: SkillTask) -> None:
 def forget() -> None:
     """Forget which keys are known to be there: for tests, which empty the tables."""
     _ensured.clear()
+
+
+def _session(session: Session | uuid.UUID | str | None) -> str | None:
+    from execution import sessions
+
+    return None if session is None else str(sessions.enter(session))
 
 
 def _number(value: Any) -> str | None:

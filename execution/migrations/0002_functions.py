@@ -21,6 +21,9 @@ PACKED = """
 ALTER TABLE execution_run ALTER COLUMN input SET STORAGE EXTERNAL;
 ALTER TABLE execution_step ALTER COLUMN input SET STORAGE EXTERNAL, ALTER COLUMN output SET STORAGE EXTERNAL;
 ALTER TABLE execution_checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
+ALTER TABLE execution_session ALTER COLUMN state SET STORAGE EXTERNAL;
+ALTER TABLE execution_sessioncheckpoint ALTER COLUMN state SET STORAGE EXTERNAL;
+ALTER TABLE execution_memory ALTER COLUMN value SET STORAGE EXTERNAL;
 ALTER TABLE execution_blob ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 
@@ -34,6 +37,7 @@ class Migration(migrations.Migration):
         *create("hold_budgets_v1", "grow_v1", "charge_v1", "settle_v1", "reserve_v1", "overdraw_v1"),
         *create(
             "lacks_v1",
+            "session_of_v1",
             "open_v1",
             "window_v1",
             "bury_v1",
@@ -51,6 +55,7 @@ class Migration(migrations.Migration):
         *create("finish_v1", "give_back_v1", "stop_steps_v1"),
         *create("tick_v1", "extend_v1", "sweep_v1", "wake_v1", "expire_v1", "feed_v1", "fold_v1"),
         *create("signal_v1", "take_signal_v1", "call_v1", "tell_parent_v1", "intend_v1", "receipt_v1"),
+        *create("update_session_v1", "keep_memory_v1", "remember_v1", "owe_memory_v1", "recall_v1", "lineage_v1"),
         *create("active_steps_v1", "pending_timers_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunSQL(PACKED, migrations.RunSQL.noop),

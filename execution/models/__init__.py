@@ -5,7 +5,10 @@ from execution.models.checkpoints import Blob, Checkpoint, Kind
 from execution.models.cycles import CycleState, Tunable
 from execution.models.events import Event, EventReader
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
+from execution.models.memory import Memory, MemoryRule, MemoryUpdate, Operation, UpdateOutcome
+from execution.models.provenance import Lineage, Provenance, Relation
 from execution.models.runs import ENDED, Run, RunState
+from execution.models.sessions import Session, SessionCheckpoint, SessionStatus
 from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
 from execution.models.waits import (
     Chord,
@@ -43,15 +46,26 @@ __all__ = [
     "EventReader",
     "Kind",
     "Level",
+    "Lineage",
+    "Memory",
+    "MemoryRule",
+    "MemoryUpdate",
     "Need",
+    "Operation",
+    "Provenance",
+    "Relation",
     "Run",
     "RunState",
+    "Session",
+    "SessionCheckpoint",
+    "SessionStatus",
     "Signal",
     "Step",
     "StepState",
     "Timer",
     "TimerKind",
     "Tunable",
+    "UpdateOutcome",
     "Waiting",
     "Worker",
 ]
