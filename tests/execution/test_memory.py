@@ -11,6 +11,7 @@ from execution.exceptions import AgentUnknown, NotJson, OptionInvalid, ValueTooL
 from execution.models import Agent, Checkpoint, Event, Memory
 from execution.plain import PlainContext
 from tests.execution.stage import Crash
+from tests.execution.test_commands import document, refused, typed
 from tests.hands import side_by_side
 
 pytestmark = pytest.mark.django_db
@@ -257,3 +258,30 @@ def test_direct_call_recalls_what_it_is_given():
     ctx.memory.remember("w", key="x")
     ctx.session.update("count", lambda s: {"n": s["n"] + 1})
     assert (ctx.remembered, ctx.session.state) == ({"x": "w"}, {"n": 2})
+
+
+class TestCommand:
+    """An operator looks into a memory and changes it."""
+
+    def test_remembered_recalled_forgotten(self, scout):
+        """What is typed is remembered, recalled by its words, listed and forgotten."""
+        assert typed("memory", "remember", "scout", "the deployment failed", "--key", "d") == "scout remembers note d"
+        typed("memory", "remember", "scout", '{"n": 1}', "--kind", "fact", "--ttl", "1h", "--pinned")
+        found = document("memory", "recall", "scout", "failed", "deployments")["memories"]
+        assert [(one["key"], one["value"]) for one in found] == [("d", "the deployment failed")]
+        assert [one["value"] for one in document("memory", "list", "scout", "--kind", "fact")["memories"]] == [{"n": 1}]
+        assert "deployment failed" in typed("memory", "list", "scout")
+        assert typed("memory", "forget", "scout", "--key", "d") == "forgot 1 memory"
+        assert "a key, a kind, or both" in refused("memory", "forget", "scout")
+        assert "there is no agent named 'scot'; did you mean 'scout'" in refused("memory", "list", "scot")
+
+    def test_rules(self, scout):
+        """Rules are set, listed with what became of them, and dropped."""
+        given = ("--key", "last of ${run.workflow}", "--path", "title", "--if", "item.score > 1", "--agent", "scout")
+        assert document("memory", "rule", "title", *given)["condition"] == "item.score > 1"
+        assert [row["name"] for row in document("memory", "rules")["rules"]] == ["title"]
+        assert "title" in typed("memory", "rules")
+        assert document("memory", "rules", "--failed") == {"failures": []}
+        assert "cannot be read" in refused("memory", "rule", "bad", "--key", "k", "--if", "1 +")
+        assert typed("memory", "drop", "title") == "the rule 'title' is dropped"
+        assert "there is no rule 'title'" in refused("memory", "drop", "title")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from execution import events, ids, ledger, provenance, provenance_formats, runs
 from execution.models import EventReader, Lineage, Provenance, Run, Step, Worker
+from tests.execution.test_commands import document, refused, typed
 from tests.hands import finish, graph, open_run, side_by_side, spend
 from tests.skills import add, total
 
@@ -216,3 +217,33 @@ class TestFormats:
         assert failed["run"]["facets"]["parent"]["run"]["runId"] == str(records[0].run_id)
         assert failed["run"]["facets"]["celeriac_record"]["parents"][0]["step"] == str(records[0].step_id)
         assert all(event["job"]["namespace"] == "celeriac" for event in told)
+
+
+class TestCommand:
+    """An operator asks where a result comes from."""
+
+    def test_formats(self, hands):
+        """The command records what is missing, and tells it as text, JSON, PROV and OpenLineage."""
+        run, steps = graph([[], [0]])
+        for step in steps:
+            finish(hands.take(step), value=1)
+        told = document("provenance", run.id)
+        assert [row["name"] for row in told["steps"]] == ["step-0", "step-1"]
+        assert told["edges"][0]["parent"] == str(steps[0].id)
+        assert f"after needs {steps[0].id}" in typed("provenance", run.id)
+        assert "activity" in json.loads(typed("provenance", run.id, "--format", "prov"))
+        assert len(json.loads(typed("provenance", run.id, "--format", "openlineage"))) == 4
+        assert typed("provenance", "--catch-up") == "recorded 0 steps"
+        assert "give a run" in refused("provenance")
+
+    def test_both_ways(self, stage):
+        """Forwards and backwards it tells of other runs' steps too."""
+        run = runs.start("tests.add", {"left": 1})
+        stage.play(run)
+        fork = runs.fork(run)
+        stage.play(fork)
+        provenance.record_all()
+        for start, way in ((run, "--forwards"), (fork, "--backwards")):
+            told = document("provenance", start.id, way)["steps"]
+            assert [row["step_id"] for row in told] == [str(run.id), str(fork.id)]
+            assert len(document("provenance", start.id)["steps"]) == 1

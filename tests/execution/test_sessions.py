@@ -22,6 +22,7 @@ from execution.exceptions import (
 from execution.models import Event, Run, Session, SessionCheckpoint, SessionStatus, Step
 from tests import skills as _skills  # noqa: F401 - registers them
 from tests.execution.stage import Crash
+from tests.execution.test_commands import document, refused, typed
 from tests.hands import side_by_side
 
 pytestmark = pytest.mark.django_db
@@ -362,3 +363,39 @@ class TestTimeOut:
         sessions.open("chat")
         with pytest.raises(NotPossible, match="named 'chat' now"):
             sessions.reopen(first)
+
+
+class TestCommand:
+    """An operator finds sessions, opens, closes and reopens them."""
+
+    def test_life_of_a_session(self):
+        """Opened, found by its name, closed with its runs and opened again, each with one document."""
+        opened = document("sessions", "open", "chat", "--state", '{"n": 1}', "--ttl", "2h", "--tag", "blue")
+        assert (opened["created"], opened["ttl_seconds"]) == (True, 7200.0)
+        run = document("start", "tests.add", "--input", "left=1", "--session", "chat")["run"]
+        assert [row["status"] for row in document("sessions", "list", "--tag", "blue")["sessions"]] == ["active"]
+        assert [row["id"] for row in document("runs", "--session", "chat")["runs"]] == [run]
+        told = document("sessions", "show", "chat")
+        assert (told["state"], told["last_runs"][0]["run"]) == ({"n": 1}, run)
+        assert "--cancel" in refused("sessions", "close", "chat")
+        assert document("sessions", "close", "chat", "--cancel")["status"] == "closed"
+        assert typed("sessions", "reopen", opened["id"]) == f"session {opened['id']} is idle"
+        assert typed("sessions", "open", "chat") == opened["id"]
+        assert "chat" in typed("sessions", "list")
+        assert '"n": 1' in typed("sessions", "show", "chat")
+
+    def test_why_names_the_session(self):
+        """A run that is paused with its session is moved by reopening that."""
+        session = sessions.open("chat")
+        run = runs.start("tests.add", {"left": 1}, session=session)
+        Step.objects.filter(pk=run.id).update(state="waiting", waiting="signal", awaits=["go"])
+        Run.objects.filter(pk=run.id).update(state="paused", waiting="session")
+        Step.objects.filter(pk=run.id).update(waiting="paused")
+        assert f"manage.py sessions reopen {session.id}" in typed("why", run.id)
+
+    def test_bad_words(self):
+        """What is misspelt is answered with the nearest."""
+        sessions.open("planning")
+        assert "did you mean 'planning'" in refused("sessions", "show", "planing")
+        assert "did you mean 'idle'" in refused("sessions", "list", "--status", "idel")
+        assert "--state is not JSON" in refused("sessions", "open", "--state", "{")
