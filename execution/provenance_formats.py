@@ -78,7 +78,7 @@ def _add_activity(document: Any, record: Provenance, names: dict[uuid.UUID, str]
     agent = document.agent(f"{NAMESPACE}:agent/{record.agent_id}", {"prov:label": names.get(record.agent_id, "")})
     document.wasAssociatedWith(activity, agent)
     if record.worker_id:
-        software = {"prov:type": "prov:SoftwareAgent", "prov:label": record.worker}
+        software = {"prov:type": document.valid_qualified_name("prov:SoftwareAgent"), "prov:label": record.worker}
         worker = document.agent(f"{NAMESPACE}:worker/{record.worker_id}", software)
         document.wasAssociatedWith(activity, worker)
     if record.input_hash is not None:
