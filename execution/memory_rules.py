@@ -137,11 +137,20 @@ def _keep_owed(event: Event) -> None:
     key, outcome = found["owed"]["key"], UpdateOutcome.APPLIED
     try:
         with transaction.atomic():
-            memory.keep(event.agent_id, memory.of_owed(found["owed"]), run_id=event.run_id)
+            outcome = _kept_late(memory.of_owed(found["owed"]), event.agent_id, event)
     except Exception as raised:  # noqa: BLE001 - one entry must not hold up the others
         outcome = UpdateOutcome.FAILED
         log.warning("memory.owed_failed", step=str(event.step_id), key=key, error=_said(raised))
     _note(event, "remember", outcome, key)
+
+
+def _kept_late(made: memory.Entry, agent_id: uuid.UUID, event: Event) -> UpdateOutcome:
+    """Keep an entry, unless something newer stands under its key."""
+    same = Memory.objects.filter(agent_id=agent_id, kind=made.kind, key=made.key)
+    if same.filter(updated_at__gt=event.at).exists():
+        return UpdateOutcome.SKIPPED
+    memory.keep(agent_id, made, run_id=event.run_id)
+    return UpdateOutcome.APPLIED
 
 
 def _apply_rules(run_id: uuid.UUID, rules: Sequence[MemoryRule], event: Event) -> None:

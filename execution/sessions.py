@@ -86,13 +86,18 @@ def open(  # noqa: A001 - the word everybody uses
             )
             _note("session.opened", made)
     except IntegrityError:
-        made = Session.objects.living().get(name=name)
-        made.created = False
-        if made.status != SessionStatus.OPEN:
-            raise SessionEnded(made.id, made.status, "be opened under its name: reopen it, or close it") from None
-        return made
+        return _open_already(name)
     made.refresh_from_db()
     return made
+
+
+def _open_already(name: str) -> Session:
+    """Return the open session that has a name."""
+    found = get(name)
+    found.created = False
+    if found.status != SessionStatus.OPEN:
+        raise SessionEnded(found.id, found.status, "be opened under its name: reopen it, or close it")
+    return found
 
 
 def get(session: Which) -> Session:

@@ -223,6 +223,19 @@ class TestInASkill:
         assert Checkpoint.objects.filter(step_id=run.id, token="remember:note/o").exists()
         assert "memory.owed" in stage.events(run)
 
+    def test_owed_gives_way_to_newer(self, stage, settings):
+        """What was owed does not take the place of what was remembered since under its key."""
+        from execution import memory_rules
+
+        settings.CELERIAC = settings.CELERIAC | {"recall_seconds": 0.1}
+        run = stage.open(lambda ctx: ctx.memory.remember("owed", key="k"))
+        with psycopg.connect(**ledger.address()) as other:
+            other.execute("LOCK TABLE execution_memory")
+            stage.finish(run)
+        memory.remember("default", "newer", key="k")
+        memory_rules.apply_all()
+        assert [one.value for one in memory.recall("default")] == ["newer"]
+
     def test_recalls_side_by_side_wait_for_nobody(self, stage):
         """Eight recalls of the same memory at once all answer."""
         memory.remember("default", "word", key="k")

@@ -1,5 +1,6 @@
 """Sessions: state that is shared, changed from the version that was seen, and kept when the session times out."""
 
+import contextlib
 import threading
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from execution.exceptions import (
     NotJson,
     NotPossible,
     OptionInvalid,
+    RunEnded,
     SessionChanged,
     SessionEnded,
     SessionUnknown,
@@ -23,7 +25,7 @@ from execution.models import Event, Run, Session, SessionCheckpoint, SessionStat
 from tests import skills as _skills  # noqa: F401 - registers them
 from tests.execution.stage import Crash
 from tests.execution.test_commands import document, refused, typed
-from tests.hands import side_by_side
+from tests.hands import deadlocks, side_by_side
 
 pytestmark = pytest.mark.django_db
 committed = pytest.mark.django_db(transaction=True)
@@ -344,6 +346,39 @@ class TestTimeOut:
         assert sessions.WATCH.step({}) == 1
         assert Run.objects.get(pk=run.id).state == "paused"
         assert sessions.WATCH.step({}) == 0
+
+    @committed
+    def test_nobody_waits_in_a_circle(self, stage):
+        """Time-outs, reopenings, starts, changes, pauses and a performing step side by side break no deadlock."""
+        session = sessions.open("chat", state={"n": 0})
+        waiting = [stage.skill(lambda ctx: ctx.wait_for("go")).start(session=session) for _ in range(3)]
+        for run in waiting:
+            stage.play(run)
+        before = deadlocks()
+
+        def over_and_over(*verbs, times=8):
+            def act():
+                for _ in range(times):
+                    for verb in verbs:
+                        with contextlib.suppress(SessionEnded, NotPossible, RunEnded):
+                            verb()
+
+            return act
+
+        def time_out():
+            Session.objects.filter(pk=session.id).update(touched_at=session.opened_at, expires_at=session.opened_at)
+            ledger.ask("UPDATE execution_session SET ttl = interval '1 millisecond'")
+            sessions.WATCH.step({})
+
+        side_by_side(
+            over_and_over(time_out, lambda: sessions.reopen(session)),
+            over_and_over(lambda: sessions.update(session, lambda s: {"n": s["n"] + 1})),
+            over_and_over(lambda: runs.start("tests.add", {"left": 1}, session=session)),
+            over_and_over(lambda: runs.pause(waiting[0]), lambda: runs.resume(waiting[0])),
+            over_and_over(sessions.pause_waiting),
+        )
+        assert deadlocks() == before
+        assert sessions.state(session).data["n"] == sessions.state(session).version
 
     def test_name_of_an_expired_session_is_not_taken(self):
         """Opening under it is refused, so that its state is not lost from sight."""
