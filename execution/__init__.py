@@ -9,6 +9,9 @@ attempt     one claim of a step by one worker: epoch, lease, ending, cost
 checkpoint  one thing a step has saved under a token, never computed again
 effect      something done to the outside world: intent, then receipt
 timer       a stored wake-up
+session     a group of runs that share state and a time to live
+memory      what an agent remembers, found by its words
+provenance  where a result comes from: one record for each finished step
 signal      something from outside that a step waits for
 job, item   a batch of many small items of one skill; one of them, recorded once
 lane        one of the steps of a job: takes items in chunks, performs and records them
@@ -24,13 +27,32 @@ if TYPE_CHECKING:
     import execution.budgets as budgets  # noqa: PLR0402 - the package itself cannot be asked while it is made
     import execution.events as events  # noqa: PLR0402 - as above
     import execution.jobs as jobs  # noqa: PLR0402 - as above
+    import execution.memory as memory  # noqa: PLR0402 - as above
+    import execution.memory_rules as memory_rules  # noqa: PLR0402 - as above
+    import execution.provenance as provenance  # noqa: PLR0402 - as above
     import execution.runs as runs  # noqa: PLR0402 - as above
+    import execution.sessions as sessions  # noqa: PLR0402 - as above
     import execution.signals as signals  # noqa: PLR0402 - as above
     import execution.timers as timers  # noqa: PLR0402 - as above
     from execution.exceptions import CeleriacError
     from execution.skills import Skill, SkillTask, skill
 
-__all__ = ["CeleriacError", "Skill", "SkillTask", "budgets", "events", "jobs", "runs", "signals", "skill", "timers"]
+__all__ = [
+    "CeleriacError",
+    "Skill",
+    "SkillTask",
+    "budgets",
+    "events",
+    "jobs",
+    "memory",
+    "memory_rules",
+    "provenance",
+    "runs",
+    "sessions",
+    "signals",
+    "skill",
+    "timers",
+]
 
 _HOMES = {
     "CeleriacError": "execution.exceptions",

@@ -51,6 +51,12 @@ class Settings:
     event_days: float = 90.0
     key_hours: float = 24.0
     """How long an idempotency key holds after its run has ended."""
+    memory_limit: int = 10_000
+    """Memories that an agent keeps, pinned ones aside; the least used and oldest leave first."""
+    memory_half_life_days: float = 30.0
+    """How long until a memory counts half as much as a new one."""
+    recall_seconds: float = 0.5
+    """How long `ctx.memory` waits for an answer; without one the step goes on with none."""
     currency: str = "USD"
     callback_base_url: str = ""
     """Where the outside reaches this project, for the addresses that `ctx.callback` hands out."""

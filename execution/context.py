@@ -17,9 +17,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 
 from execution import board as boards
 from execution import ids, ledger, replay, values
@@ -31,10 +33,12 @@ from execution.exceptions import (
     EffectUnknown,
     NotDone,
     NotJson,
+    NotPossible,
     OptionInvalid,
     PriceUnknown,
     ReplayDiverged,
     RunUnknown,
+    SessionEnded,
     Suspend,
     TokenMissing,
     ValueTooLarge,
@@ -43,6 +47,11 @@ from execution.exceptions import (
 from execution.ledger import Claim, Record
 from execution.passes import Pass, Scope, aside
 from execution.replay import Items
+
+if TYPE_CHECKING:
+    from execution.memory import Entry, Recollection
+    from execution.memory import Held as Remembering
+    from execution.sessions import Changes, Held
 
 T = TypeVar("T")
 EFFECT_POLICIES = ("retry", "ask", "fail")
@@ -280,14 +289,25 @@ class Context(Pass):
 
     # Money
 
-    def spend(self, token: str, *, cost: Decimal | float | str | None = 0, tokens: int | None = 0) -> None:
-        """Charge what was spent, once per token; an unknown price (None) is charged as what is reserved around it."""
+    def spend(
+        self,
+        token: str,
+        *,
+        cost: Decimal | float | str | None = 0,
+        tokens: int | None = 0,
+        model: str | None = None,
+    ) -> None:
+        """Charge what was spent, once per token; an unknown price (None) is charged as what is reserved around it.
+
+        The model that it was spent on stands in the step's provenance.
+        """
+        _check_model(token, model)
         amount = self._cap(token, "cost", 0) if cost is None else money(cost, token)
         count = self._cap(token, "tokens", 1) if tokens is None else token_count(tokens, token)
         full = self._begin(token, "spend")
         if self._find(full, "spend") is not None:
             return
-        record = self._record(full, "spend", cost=amount, tokens=count)
+        record = self._record(full, "spend", cost=amount, tokens=count, name=model)
         if self._scopes:
             self._scopes[-1].pending.append(record)
         else:
@@ -328,6 +348,97 @@ class Context(Pass):
         self._follow(answer)
         if answer == "refused":
             self._park("budget", f"{amount} and {count} tokens more would pass the budget")
+
+    # What it shares and remembers
+
+    @cached_property
+    def session(self) -> Held:
+        """The session that the run belongs to: its `state`, and `update` to change it."""
+        from execution import sessions
+
+        session_id = self._session_id
+        return sessions.Held(
+            session_id, lambda: sessions.look(session_id, asking=ledger.ask).data, self._update_session
+        )
+
+    @cached_property
+    def _session_id(self) -> uuid.UUID:
+        rows = ledger.ask("SELECT session_id FROM execution_run WHERE id = %s", [self.run_id])
+        if not rows or rows[0].session_id is None:
+            raise NotPossible(f"run {self.run_id} belongs to no session: start it with session=...")
+        return rows[0].session_id  # type: ignore[no-any-return]
+
+    def _update_session(self, token: str, changes: Changes) -> None:
+        """Change the session's state once per token; when another writer is faster, from what that has made of it."""
+        from execution import sessions
+
+        full = self._begin(token, "session")
+        if self._find(full, "session") is not None:
+            return
+        self._announce()
+        verdict = "changed"
+        while verdict == "changed":
+            seen = sessions.look(self._session_id, asking=ledger.ask)
+            packed = sessions.pack(sessions.after(seen, changes).data)
+            row = ledger.update_session(
+                self.step_id, self.attempt, full, self._next_position(), self._session_id, seen.version, packed
+            )
+            verdict = row.verdict
+        self._follow(verdict, row.control)
+        if verdict == "ended":
+            raise SessionEnded(self._session_id, "no longer open", "be changed")
+
+    @cached_property
+    def memory(self) -> Remembering:
+        """What the agent remembers: `recall` and `remember`."""
+        from execution import memory
+
+        return memory.Held(self._recall, self._remember)
+
+    def _recall(self, token: str, query: str, kinds: list[str] | None, limit: int) -> list[Recollection]:
+        """Recall once per token; a memory that is slow or away recalls nothing, and says so in the log."""
+        from execution import memory
+
+        full = self._begin(token, "recall")
+        found = self._find(full, "recall")
+        if found is None:
+            recalled: list[Recollection] = []
+            try:
+                recalled = memory.recall_in_time(self._claim.agent_id, query, kinds, limit)
+            except (psycopg.Error, LookupError) as error:
+                self._note_unavailable(full, self._warn_away(full, error))
+            packed = values.pack(recalled, place=f"what {token!r} recalls")
+            self._write(self._record(full, "recall", packed))
+            return recalled
+        return [memory.Recollection(**one) for one in found.value()]
+
+    def _remember(self, token: str, made: Entry) -> None:
+        """Remember once per token; what a memory that is slow or away cannot take is owed, and kept later."""
+        from execution import memory
+
+        full = self._begin(token, "remember")
+        if self._find(full, "remember") is not None:
+            return
+        self._announce()
+        try:
+            row = memory.remember_in_time(self.step_id, self.attempt, full, self._next_position(), made)
+        except psycopg.Error as error:
+            said = self._warn_away(full, error)
+            row = memory.owe(self.step_id, self.attempt, full, self._next_position(), made, said)
+        self._follow(row.verdict, row.control)
+
+    def _warn_away(self, full: str, error: Exception) -> str:
+        """Say that the memory is slow or away; returns what was said."""
+        said = str(error).strip().partition("\n")[0][:500]
+        self.log.warning("memory.unavailable", token=full, error=said)
+        return said
+
+    def _note_unavailable(self, full: str, said: str) -> None:
+        claim, told = self._claim, Jsonb({"token": full, "error": said})
+        ledger.ask(
+            "SELECT execution_log_v1('memory.unavailable', %s, %s, %s, %s, %s)",
+            [claim.run_id, claim.step_id, claim.agent_id, claim.epoch, told],
+        )
 
     # The outside world
 
@@ -574,6 +685,11 @@ def _diverged(name: str, index: int, how: str) -> ReplayDiverged:
 def _check_list(name: Any) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise TokenMissing(f"a list needs a name of 1 to {LONGEST_NAME} characters, not {name!r:.80}")
+
+
+def _check_model(token: str, model: Any) -> None:
+    if model is not None and (not isinstance(model, str) or not 0 < len(model) <= LONGEST_NAME or "\0" in model):
+        raise OptionInvalid(f"the model of {token!r} is a name of 1 to {LONGEST_NAME} characters, not {model!r:.80}")
 
 
 def _check_policy(policy: str) -> None:

@@ -136,6 +136,43 @@ class RunEnded(CeleriacError):
         return f"run {self.run_id} is {self.state}: it cannot {self.wish}"
 
 
+class SessionUnknown(CeleriacError):
+    """There is no session with this id, and no living one of this name."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        super().__init__(name, nearest)
+        self.name, self.nearest = name, nearest
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else "`manage.py sessions list` lists them"
+        return f"there is no session {self.name!r}; {hint}"
+
+
+class SessionEnded(CeleriacError):
+    """The session has expired or was closed: nothing more happens in it until it is reopened."""
+
+    def __init__(self, session_id: Any, status: str, wish: str) -> None:
+        super().__init__(session_id, status, wish)
+        self.session_id, self.status, self.wish = session_id, status, wish
+
+    def __str__(self) -> str:
+        return f"session {self.session_id} is {self.status}: it cannot {self.wish}"
+
+
+class SessionChanged(CeleriacError):
+    """Another writer has changed the session's state since it was seen; look again."""
+
+    def __init__(self, session_id: Any, seen: int, version: int) -> None:
+        super().__init__(session_id, seen, version)
+        self.session_id, self.seen, self.version = session_id, seen, version
+
+    def __str__(self) -> str:
+        return (
+            f"the state of session {self.session_id} is at version {self.version}, not {self.seen}: another writer was "
+            "faster; look again and decide anew"
+        )
+
+
 class NotPossible(CeleriacError):
     """The run is not in a state in which this can be done."""
 

@@ -20,7 +20,7 @@ from execution.exceptions import NotPossible, RunUnknown
 from execution.models import Checkpoint, Effect, Run, Step
 from execution.workflows import graph, planning
 
-_VERBS = ("each", "append", "spend", "sleep", "wait", "call")
+_VERBS = ("each", "append", "spend", "sleep", "wait", "call", "session", "recall", "remember")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ def fork(
         queue=source.queue,
         tags=origin.tags,
         budget=_budget_of(origin),
+        session=origin.session_id,
     )
     template |= {"forked_from_id": str(origin.id), "root_run_id": str(origin.root_run_id or origin.id)}
     row = openings.open_runs(task, template, [(ids.new(), changed, None)])[0]

@@ -30,6 +30,7 @@ from execution.openings import check_key, keep_blobs, reaching, task_of, templat
 if TYPE_CHECKING:
     from execution.models import Agent
     from execution.skills import SkillTask
+    from execution.workflows.catalog import Stored
 
 OPTIONS = frozenset({"chunk", "parallel", *runs.OPTIONS} - {"start_at"})
 CHUNK, MOST_IN_A_CHUNK = 500, 5000
@@ -102,8 +103,7 @@ def spawn(
     """
     for name in unknown:
         raise unknown_option(name, OPTIONS, "jobs.spawn")
-    task = task_of(skill)
-    _check_skill(task)
+    task = _checked(task_of(skill))
     _check_count("chunk", chunk, MOST_IN_A_CHUNK, "items that a lane takes at once")
     _check_count("parallel", parallel, MOST_LANES, "lanes")
     wanted = check_key(key)
@@ -125,8 +125,14 @@ def spawn(
         return _open(task, template, run, count=count, chunk=chunk, parallel=max(min(parallel, count), 1))
 
 
-def _check_skill(task: SkillTask) -> None:
-    """Refuse a skill whose promises a lane cannot keep."""
+def _checked(task: SkillTask | Stored) -> SkillTask:
+    """Return a skill that lanes can perform; one whose promises they cannot keep is refused, and so is a workflow."""
+    from execution.skills import SkillTask
+
+    if not isinstance(task, SkillTask):
+        raise OptionInvalid(
+            f"{task.name!r} is a workflow, and the items of a job are done by a skill: start runs of it with runs.start"
+        )
     if task.function is None:
         raise OptionInvalid(
             f"{task.name!r} is a Celery task with base=SkillTask; the items of a job are done by a skill that @skill "
@@ -137,6 +143,7 @@ def _check_skill(task: SkillTask) -> None:
             f"{task.name!r} has a rate of {task.options.rate!r}, which counts steps, and the items of a job are no "
             "steps: they would pass it. Start runs of it with runs.start_many, or give the job a skill without a rate"
         )
+    return task
 
 
 def _check_count(name: str, value: Any, most: int, what: str) -> None:

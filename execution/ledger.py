@@ -178,6 +178,19 @@ def ask(sql: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] = ()) 
             close()
 
 
+def ask_in_time(sql: LiteralString, parameters: Sequence[Any], *, seconds: float) -> list[Any]:
+    """Run one statement, once and for so long at most; raises whatever stands in its way as a psycopg.Error."""
+    asked = connection()
+    with asked.transaction():
+        asked.execute(
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+            [str(max(int(seconds * 1000), 1))] * 2,
+        )
+        cursor = _cursor()
+        cursor.execute(sql, parameters)
+        return _rows(sql, cursor)
+
+
 def _cursor() -> Cursor:
     """Return the cursor with which this thread's connection asks: to make one for each question costs a tenth of it."""
     asked = connection()
@@ -479,6 +492,17 @@ def call(
     return ask(
         "SELECT * FROM execution_call_v1(%s, %s, %s, %s, %s, %s, %b)",
         [step_id, epoch, token, position, Jsonb(template), child, data.data],
+    )[0]
+
+
+def update_session(
+    step_id: uuid.UUID, epoch: int, token: str, position: int, session_id: uuid.UUID, seen: int, state: values.Packed
+) -> Any:
+    """Change a session's state for a step, once per token, from the version that was seen."""
+    keep_blobs([state])
+    return ask(
+        "SELECT * FROM execution_update_session_v1(%s, %s, %s, %s, %s, %s, %b)",
+        [step_id, epoch, token, position, session_id, seen, state.data],
     )[0]
 
 

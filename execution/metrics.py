@@ -63,6 +63,7 @@ class Totals:
     attempt_seconds: dict[str, list[float]] = field(default_factory=dict)
     cost: Decimal = Decimal(0)
     tokens: int = 0
+    memory: Counts = field(default_factory=dict)
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Totals:
@@ -145,6 +146,9 @@ def add(totals: Totals, found: Sequence[Event]) -> None:
             _raise(totals.opened, _name(totals.opened, event.data.get("workflow", "")))
         elif event.kind in _RUN_ENDINGS and event.run_id is not None:
             closed[event.run_id] = _add_ending(totals, event)
+        elif event.kind == "memory.updated":
+            operation = totals.memory.setdefault(event.data.get("operation", ""), {})
+            _raise(operation, event.data.get("outcome", ""))
         elif event.kind == "budget.overdrawn":
             totals.cost += Decimal(str(event.data.get("cost") or 0))
             totals.tokens += int(event.data.get("tokens") or 0)
@@ -250,6 +254,12 @@ def of_totals(totals: Totals) -> Iterator[Metric]:
         "celeriac_cost", f"Money spent by attempts that have ended, in {currency}.", [], [((), float(totals.cost))]
     )
     yield _counter("celeriac_tokens", "Tokens spent by attempts that have ended.", [], [((), totals.tokens)])
+    yield _counter(
+        "celeriac_memory_updates",
+        "Changes of memories, by how they ended.",
+        ["operation", "outcome"],
+        _pairs(totals.memory),
+    )
 
 
 def _pairs(counts: Counts) -> list[tuple[tuple[str, ...], float]]:

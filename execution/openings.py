@@ -26,7 +26,7 @@ from execution.durations import Duration, seconds
 from execution.exceptions import BudgetTooSmall, LedgerAway, NotPossible, OptionInvalid, SkillUnknown, WorkflowUnknown
 
 if TYPE_CHECKING:
-    from execution.models import Agent
+    from execution.models import Agent, Session
     from execution.skills import SkillOptions, SkillTask
     from execution.workflows.catalog import Stored
 
@@ -85,9 +85,13 @@ def template_of(
     tags: Iterable[str] = (),
     budget: Any = None,
     deadline: datetime | Duration | None = None,
+    session: Session | uuid.UUID | str | None = None,
     canvas: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what the runs of one opening have in common, as `execution_open` takes it."""
+    """Return what the runs of one opening have in common, as `execution_open` takes it.
+
+    A session that is given is held open until the caller's transaction ends.
+    """
     from execution.skills import SkillTask
 
     options = task.options
@@ -99,9 +103,10 @@ def template_of(
         "version": task.version,
         "agent_id": str(agents.id_of(agent or options.agent or None)),
         "correlation_id": _text("correlation_id", correlation_id),
-        "tags": _tags(tags),
+        "tags": tags_of(tags),
         "start_at": _moment("start_at", start_at),
         "deadline_at": _moment("deadline", _deadline(deadline)),
+        "session_id": _session(session),
         "budget_cost": _number(limit.get("cost")),
         "budget_tokens": limit.get("tokens"),
         "canvas": canvas,
@@ -318,6 +323,14 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> OptionInvalid
     return OptionInvalid(f"{where} has no option {name!r}{hint}")
 
 
+def unknown_word(what: str, word: Any, known: Iterable[str]) -> OptionInvalid:
+    """Return the error for a word that is not one of those there are, with the nearest of them."""
+    names = list(known)
+    near = get_close_matches(str(word), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return OptionInvalid(f"{what} is {word!r:.80}, not one of {', '.join(names)}{hint}")
+
+
 def check_key(key: Any) -> str | None:
     """Return an idempotency key that the ledger can hold."""
     if key is not None and (not isinstance(key, str) or not key):
@@ -333,7 +346,8 @@ def _text(name: str, value: Any, *, longest: int = LONGEST_TEXT, hint: str = "")
     return value
 
 
-def _tags(tags: Iterable[str]) -> list[str]:
+def tags_of(tags: Iterable[str]) -> list[str]:
+    """Return tags as the ledger holds them."""
     if isinstance(tags, str):
         raise OptionInvalid(f"tags is {tags!r}; write a list, such as [{tags!r}]")
     return [_text("a tag", str(tag), longest=100) for tag in tags]
@@ -394,6 +408,12 @@ def _ensure_key(options: SkillOptions) -> None:
 def forget() -> None:
     """Forget which keys are known to be there: for tests, which empty the tables."""
     _ensured.clear()
+
+
+def _session(session: Session | uuid.UUID | str | None) -> str | None:
+    from execution import sessions
+
+    return None if session is None else str(sessions.enter(session))
 
 
 def _number(value: Any) -> str | None:

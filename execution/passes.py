@@ -34,7 +34,9 @@ LONGEST_TOKEN = 200
 LONGEST_FULL_TOKEN = 480
 _MANY_TOKENS = 10_000
 _ASK_EVERY_SECONDS = 1.0
-_MODULES = frozenset({"execution.passes", "execution.context", "execution.plain", "contextlib"})
+_MODULES = frozenset({
+    "execution.passes", "execution.context", "execution.memory", "execution.sessions", "execution.plain", "contextlib",
+})  # fmt: skip
 
 Place = tuple[str, int]
 

@@ -1,17 +1,19 @@
 """The context of a skill that is called directly, as in a unit test: it records in memory, and waits for nothing.
 
 `report(topic="celery")` is enough for most tests; `report(PlainContext(signals={"approval": "yes"}), topic="celery")`
-answers what the skill waits for, and shows afterwards what it recorded, appended and spent.
+answers what the skill waits for, and shows afterwards what it recorded, appended and spent; `session` is the state that
+it shares, `memories` is what it recalls, and `remembered` what it has remembered.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from execution import ids, values
 from execution.context import Context, _check_policy, _takes
@@ -19,6 +21,10 @@ from execution.durations import Duration
 from execution.exceptions import NotPossible, WaitTimeout
 from execution.ledger import Claim, Record
 from execution.replay import Items
+
+if TYPE_CHECKING:
+    from execution.memory import Entry, Recollection
+    from execution.sessions import Changes, Held
 
 T = TypeVar("T")
 
@@ -33,9 +39,20 @@ class _Answer:
 class PlainContext(Context):
     """A context without a ledger: `signals` answer what the skill waits for; an exception is raised there."""
 
-    def __init__(self, skill: str = "", *, agent: str = "default", signals: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        skill: str = "",
+        *,
+        agent: str = "default",
+        signals: Mapping[str, Any] | None = None,
+        session: Mapping[str, Any] | None = None,
+        memories: Iterable[Recollection] = (),
+    ) -> None:
         super().__init__(_claim(skill, agent))
         self.signals = dict(signals or {})
+        self.shared = dict(session or {})
+        self.memories = list(memories)
+        self.remembered: dict[str, Any] = {}
         self.records: list[Record] = []
         self.effects: dict[str, Any] = {}
         self._children: dict[uuid.UUID, Any] = {}
@@ -62,6 +79,28 @@ class PlainContext(Context):
         self.records += [*self._left, *records]
         self._left.clear()
         return _Answer()
+
+    @cached_property
+    def session(self) -> Held:
+        """A session whose state is `shared`."""
+        from execution import sessions
+
+        return sessions.Held(ids.new(), lambda: dict(self.shared), self._update_session)
+
+    def _update_session(self, token: str, changes: Changes) -> None:
+        from execution import sessions
+
+        self._begin(token, "session")
+        seen = sessions.State(data=dict(self.shared), version=0)
+        self.shared = sessions.pack(sessions.after(seen, changes).data).value()
+
+    def _recall(self, token: str, query: str, kinds: list[str] | None, limit: int) -> list[Recollection]:
+        self._begin(token, "recall")
+        return [one for one in self.memories if kinds is None or one.kind in kinds][:limit]
+
+    def _remember(self, token: str, made: Entry) -> None:
+        self._begin(token, "remember")
+        self.remembered[made.key] = made.packed.value()
 
     def items(self, name: str) -> Items:
         """Return what was appended."""

@@ -32,6 +32,10 @@ _BLOBS: LiteralString = """
         AND NOT EXISTS (SELECT 1 FROM execution_chordpart p WHERE octet_length(p.result) = 33 AND p.result = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_jobitem i WHERE octet_length(i.input) = 33 AND i.input = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_jobitem i WHERE octet_length(i.output) = 33 AND i.output = v.here)
+        AND NOT EXISTS (SELECT 1 FROM execution_session s WHERE octet_length(s.state) = 33 AND s.state = v.here)
+        AND NOT EXISTS (SELECT 1 FROM execution_sessioncheckpoint c WHERE octet_length(c.state) = 33
+                        AND c.state = v.here)
+        AND NOT EXISTS (SELECT 1 FROM execution_memory m WHERE octet_length(m.value) = 33 AND m.value = v.here)
         AND NOT EXISTS (SELECT 1 FROM execution_timer t WHERE t.opening IS NOT NULL AND t.fired_at IS NULL
                         AND t.cancelled_at IS NULL AND t.opening ->> 'input' = encode(v.here, 'base64'))
         LIMIT %s)

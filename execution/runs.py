@@ -1,7 +1,7 @@
 """Runs: start, pause, resume, cancel, retry, fork, signal, result.
 
-Every verb works inside the caller's own transaction: nothing is published before that commits. Locks: ancestor runs,
-run, agent, key, breaker, steps by id.
+Every verb works inside the caller's own transaction: nothing is published before that commits. Locks: session, ancestor
+runs, run, agent, key, breaker, steps by id.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Never
@@ -45,13 +46,14 @@ from execution.openings import (
 )
 
 if TYPE_CHECKING:
-    from execution.models import Agent
+    from execution.models import Agent, Session
     from execution.skills import SkillTask
     from execution.workflows import Definition
     from execution.workflows.catalog import Stored
 
 OPTIONS = frozenset({
     "agent", "key", "correlation_id", "start_at", "priority", "queue", "tags", "budget", "deadline", "run_id",
+    "session",
 })  # fmt: skip
 _BULK_OPTIONS = OPTIONS - {"key", "run_id"}
 _WITH_PARENT = "parent"  # why a run is paused that its parent has taken along
@@ -76,6 +78,7 @@ def start(
     tags: Iterable[str] = (),
     budget: Any = None,
     deadline: datetime | Duration | None = None,
+    session: Session | uuid.UUID | str | None = None,
     run_id: uuid.UUID | None = None,
     canvas: dict[str, Any] | None = None,
     **unknown: Never,
@@ -89,7 +92,7 @@ def start(
     task = task_of(skill)
     given = task.bind_input(tuple(args), input or {})
     wanted = check_key(key)
-    with reaching(f"open a run of {task.name!r}"):
+    with reaching(f"open a run of {task.name!r}"), nullcontext() if session is None else transaction.atomic():
         template = template_of(
             task,
             agent=agent,
@@ -100,6 +103,7 @@ def start(
             tags=tags,
             budget=budget,
             deadline=deadline,
+            session=session,
             canvas=canvas,
         )
         row = open_runs(task, template, [(run_id or ids.new(), given, wanted)])[0]
@@ -199,6 +203,14 @@ def hold(run: Run | uuid.UUID | str) -> Run:
     return Run.objects.select_for_update(no_key=True).get(pk=run_id)
 
 
+def _check_session(run: Run, wish: str) -> None:
+    """Refuse what an expired session would undo at its next look."""
+    from execution import sessions
+
+    if run.session_id is not None:
+        sessions.check_open(run.session_id, wish)
+
+
 def note(kind: str, run: Run, data: dict[str, Any] | None = None, step_id: uuid.UUID | None = None) -> None:
     """Write one event about a run, in the caller's transaction."""
     ledger.ask_in_transaction(
@@ -237,12 +249,12 @@ def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
 
 
 @transaction.atomic
-def pause(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
+def pause(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "", waiting: str = "paused") -> Run:
     """Pause a run and its children: nothing new starts, and what is performed suspends at its next context call."""
     held = hold(run)
     if held.state not in (RunState.PENDING, RunState.RUNNING, RunState.PARKED):
         raise RunEnded(held.id, held.state, "be paused")
-    _pause(held, {"by": by, "reason": reason})
+    _pause(held, {"by": by, "reason": reason}, waiting)
     return _fresh(held)
 
 
@@ -276,6 +288,7 @@ def resume(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run
     held = hold(run)
     if held.state not in (RunState.PAUSED, RunState.PARKED):
         raise NotPossible(f"run {held.id} is {held.state}: only a paused or parked run can be resumed")
+    _check_session(held, "let a run go on")
     has_begun = held.started_at is not None
     Run.objects.filter(pk=held.id).update(state=RunState.RUNNING if has_begun else RunState.PENDING, waiting="")
     _update_steps(held, Q(state=StepState.RUNNING, control="pause"), control="")
@@ -338,6 +351,7 @@ def retry(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
     held = budgets.reopen(run)
     if held.state != RunState.FAILED:
         raise NotPossible(f"run {held.id} is {held.state}: only a failed run can be retried")
+    _check_session(held, "let a run be retried")
     now = timezone.now()
     expired = held.deadline_at is not None and held.deadline_at <= now
     Run.objects.filter(pk=held.id).update(

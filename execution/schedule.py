@@ -27,6 +27,24 @@ SCHEDULE = (
         every=timedelta(hours=24),
         description="Removes what is old, and keeps the log's partitions ahead.",
     ),
+    Entry(
+        name="celeriac: sessions",
+        task="execution.watch_sessions",
+        every=timedelta(seconds=10),
+        description="Ends sessions that were not used for their time to live, and pauses their runs.",
+    ),
+    Entry(
+        name="celeriac: memory",
+        task="execution.update_memory",
+        every=timedelta(seconds=10),
+        description="Applies the memory rules to runs that have ended; removes what has expired.",
+    ),
+    Entry(
+        name="celeriac: provenance",
+        task="execution.record_provenance",
+        every=timedelta(seconds=10),
+        description="Records how each finished step came about.",
+    ),
 )
 
 

@@ -12,3 +12,27 @@ def clean_up() -> None:
     from execution import retention
 
     retention.CLEAN_UP.run()
+
+
+@shared_task(name="execution.watch_sessions", ignore_result=True)
+def watch_sessions() -> None:
+    """End the sessions that were not used, and pause their runs."""
+    from execution import sessions
+
+    sessions.WATCH.run()
+
+
+@shared_task(name="execution.update_memory", ignore_result=True)
+def update_memory() -> None:
+    """Let runs that have ended change what their agents remember."""
+    from execution import memory_rules
+
+    memory_rules.WATCH.run()
+
+
+@shared_task(name="execution.record_provenance", ignore_result=True)
+def record_provenance() -> None:
+    """Record how the steps came about that have finished."""
+    from execution import provenance
+
+    provenance.WATCH.run()

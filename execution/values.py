@@ -107,6 +107,17 @@ def unpack(data: bytes | memoryview | None, fetch: Callable[[bytes], bytes]) -> 
     return decode(packed[1:])
 
 
+def content_hash(data: bytes | memoryview | None) -> bytes | None:
+    """Return the SHA-256 of the JSON that packed bytes stand for, however they are packed."""
+    if data is None:
+        return None
+    packed = bytes(data)
+    if packed[:1] == b"b":
+        return packed[1:]
+    text = _decompressor().decompress(packed[1:]) if packed[:1] == b"z" else packed[1:]
+    return hashlib.sha256(text).digest()
+
+
 def digest(value: Any, *, place: str) -> bytes:
     """Return a short hash of a value's content, the same whatever the order of its keys."""
     try:

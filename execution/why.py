@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
-from execution import words
+from execution import sessions, words
 from execution.models import (
     ENDED,
     UNFINISHED,
@@ -415,6 +415,9 @@ def _version(case: _Case) -> Said:
 
 
 def _paused(case: _Case) -> Said:
+    if case.run.state == RunState.PAUSED and case.run.waiting == sessions.WITH_SESSION:
+        text = f"its session {case.run.session_id} has expired"
+        return text, [f"manage.py sessions reopen {case.run.session_id}"], {"session": case.run.session_id}
     if case.run.state == RunState.PAUSED:
         return paused_by(case.run, case.now), [case.command("resume")], {}
     if case.run.state == RunState.PARKED:

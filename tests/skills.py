@@ -23,3 +23,9 @@ def steps(ctx, count: int) -> int:
 def plain(self, left, right):
     """An existing task made durable."""
     return left + right
+
+
+@skill("tests.total")
+def total(ctx, numbers: list[int]) -> int:
+    """Add numbers up."""
+    return sum(numbers)

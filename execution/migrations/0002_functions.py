@@ -24,6 +24,9 @@ PACKED = """
 ALTER TABLE execution_run ALTER COLUMN input SET STORAGE EXTERNAL;
 ALTER TABLE execution_step ALTER COLUMN input SET STORAGE EXTERNAL, ALTER COLUMN output SET STORAGE EXTERNAL;
 ALTER TABLE execution_checkpoint ALTER COLUMN data SET STORAGE EXTERNAL;
+ALTER TABLE execution_session ALTER COLUMN state SET STORAGE EXTERNAL;
+ALTER TABLE execution_sessioncheckpoint ALTER COLUMN state SET STORAGE EXTERNAL;
+ALTER TABLE execution_memory ALTER COLUMN value SET STORAGE EXTERNAL;
 ALTER TABLE execution_blob ALTER COLUMN data SET STORAGE EXTERNAL;
 ALTER TABLE execution_jobitem ALTER COLUMN input SET STORAGE EXTERNAL, ALTER COLUMN output SET STORAGE EXTERNAL;
 """
@@ -40,6 +43,7 @@ class Migration(migrations.Migration):
             "lacks_v1",
             "add_steps_v1",
             "open_graph_v1",
+            "session_of_v1",
             "open_v1",
             "window_v1",
             "bury_v1",
@@ -63,6 +67,7 @@ class Migration(migrations.Migration):
         *create(
             "active_steps_v1", "pending_timers_v1", "phase_stats_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"
         ),
+        *create("update_session_v1", "keep_memory_v1", "remember_v1", "owe_memory_v1", "recall_v1", "lineage_v1"),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunSQL(PACKED, migrations.RunSQL.noop),
     ]

@@ -6,8 +6,11 @@ from execution.models.cycles import CycleState, Tunable
 from execution.models.events import Event, EventReader
 from execution.models.jobs import ItemState, Job, JobItem, JobLane
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
+from execution.models.memory import Memory, MemoryRule, MemoryUpdate, Operation, UpdateOutcome
 from execution.models.phases import Phase
+from execution.models.provenance import Lineage, Provenance, Relation
 from execution.models.runs import ENDED, Run, RunState
+from execution.models.sessions import Session, SessionCheckpoint, SessionStatus
 from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
 from execution.models.waits import (
     Chord,
@@ -50,16 +53,27 @@ __all__ = [
     "JobLane",
     "Kind",
     "Level",
+    "Lineage",
+    "Memory",
+    "MemoryRule",
+    "MemoryUpdate",
     "Need",
+    "Operation",
     "Phase",
+    "Provenance",
+    "Relation",
     "Run",
     "RunState",
+    "Session",
+    "SessionCheckpoint",
+    "SessionStatus",
     "Signal",
     "Step",
     "StepState",
     "Timer",
     "TimerKind",
     "Tunable",
+    "UpdateOutcome",
     "Waiting",
     "Worker",
     "Workflow",

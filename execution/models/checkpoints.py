@@ -21,6 +21,9 @@ class Kind(models.TextChoices):
     WAIT = "wait"
     CALL = "call"
     EFFECT = "effect"
+    SESSION = "session"
+    RECALL = "recall"
+    REMEMBER = "remember"
     LATE = "late"  # money that a fenced worker had already spent
 
 
@@ -34,7 +37,7 @@ class Checkpoint(models.Model):
     token = models.CharField(max_length=500)
     kind = models.CharField(max_length=8, choices=Kind.choices)
     position = models.BigIntegerField(help_text="The order of recording: the epoch, then a count within it.")
-    name = models.CharField(max_length=200, null=True, help_text="The list that an appended value belongs to.")
+    name = models.CharField(max_length=200, null=True, help_text="The list of an appended value; the model of a spend.")
     is_scoped = models.BooleanField(db_default=False, help_text="It belongs to one iteration of a loop.")
     epoch = models.IntegerField()
     data = ValueField()

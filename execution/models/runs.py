@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from execution import ids
 from execution.models.agents import Agent
+from execution.models.sessions import Session
 from execution.models.values import ValueField
 
 
@@ -50,6 +51,9 @@ class Run(models.Model):
     state = models.CharField(max_length=16, choices=RunState.choices, db_default=RunState.PENDING)
     waiting = models.CharField(max_length=16, db_default="", help_text="Why it is paused or parked.")
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs", db_constraint=False, db_index=False)
+    session = models.ForeignKey(
+        Session, null=True, on_delete=models.PROTECT, related_name="runs", db_constraint=False, db_index=False
+    )
     key = models.CharField(max_length=255, null=True, blank=True, help_text="The idempotency key.")
     key_digest = models.BinaryField(null=True, editable=False)
     correlation_id = models.CharField(max_length=255, db_default="")
@@ -105,6 +109,14 @@ class Run(models.Model):
             ),
             models.Index(fields=["root_run_id"], condition=models.Q(root_run_id__isnull=False), name="runs_of_a_root"),
             models.Index(fields=["correlation_id"], condition=~models.Q(correlation_id=""), name="runs_by_correlation"),
+            models.Index(
+                fields=["session", "ended_at"], condition=models.Q(session__isnull=False), name="runs_of_a_session"
+            ),
+            models.Index(
+                fields=["session"],
+                condition=models.Q(session__isnull=False, state__in=["pending", "running", "parked"]),
+                name="runs_going_on_in_a_session",
+            ),
         ]
 
     def __str__(self) -> str:

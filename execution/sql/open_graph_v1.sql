@@ -9,6 +9,7 @@ DECLARE
     v_count int := jsonb_array_length(p_template -> 'steps');
     v_place int;
     v_phases uuid[];
+    v_session uuid := execution_session_of_v1(p_template);
 BEGIN
     SELECT * INTO t FROM jsonb_to_record(p_template) AS x(
         workflow text, version text, agent_id uuid, correlation_id text, parent_step_id uuid, parent_run_id uuid,
@@ -17,10 +18,10 @@ BEGIN
     FOR v_place IN 1 .. cardinality(p_ids) LOOP
         asked_id := p_ids[v_place]; run_id := asked_id; digest := NULL;
         INSERT INTO execution_run AS r (
-            id, workflow, version, agent_id, key, key_digest, correlation_id, parent_step_id, parent_run_id, root_run_id,
+            id, workflow, version, agent_id, session_id, key, key_digest, correlation_id, parent_step_id, parent_run_id, root_run_id,
             forked_from_id, priority, tags, input, step_count, budget_cost, budget_tokens, carved_cost, carved_tokens, start_at,
             deadline_at, created_at)
-        VALUES (asked_id, t.workflow, coalesce(t.version, ''), t.agent_id, p_keys[v_place], p_digests[v_place],
+        VALUES (asked_id, t.workflow, coalesce(t.version, ''), t.agent_id, v_session, p_keys[v_place], p_digests[v_place],
                 coalesce(t.correlation_id, ''), t.parent_step_id, t.parent_run_id, t.root_run_id, t.forked_from_id,
                 coalesce(t.priority, 0), coalesce(t.tags, '{}'), p_inputs[v_place], v_count, t.budget_cost, t.budget_tokens,
                 t.carved_cost, t.carved_tokens, t.start_at, t.deadline_at, v_now)

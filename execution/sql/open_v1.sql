@@ -9,26 +9,30 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_new uuid[];
     v_later boolean;
+    v_session uuid;
 BEGIN
     IF p_template ? 'steps' THEN
         RETURN QUERY SELECT * FROM execution_open_graph_v1(p_template, p_ids, p_inputs, p_keys, p_digests);
         RETURN;
     END IF;
     SELECT * INTO t FROM jsonb_to_record(p_template) AS x(
-        workflow text, name text, skill text, version text, agent_id uuid, correlation_id text,
+        workflow text, name text, skill text, version text, agent_id uuid, session_id uuid, correlation_id text,
         parent_step_id uuid, parent_run_id uuid, root_run_id uuid, forked_from_id uuid,
         priority smallint, queue text, tags text[], budget_cost numeric, budget_tokens bigint,
         carved_cost numeric, carved_tokens bigint, reserve_cost numeric, reserve_tokens bigint,
         start_at timestamptz, deadline_at timestamptz, concurrency_key text, breaker text, capability text,
         level smallint, lease_seconds int, options jsonb, canvas jsonb, is_rung boolean);
     v_later := t.start_at IS NOT NULL AND t.start_at > v_now;
+    IF t.session_id IS NOT NULL OR t.parent_run_id IS NOT NULL OR t.canvas ? 'parent_id' THEN
+        v_session := execution_session_of_v1(p_template);
+    END IF;
 
     WITH opened AS (
         INSERT INTO execution_run AS r (
-            id, workflow, version, agent_id, key, key_digest, correlation_id, parent_step_id, parent_run_id,
+            id, workflow, version, agent_id, session_id, key, key_digest, correlation_id, parent_step_id, parent_run_id,
             root_run_id, forked_from_id, priority, tags, input, budget_cost, budget_tokens, carved_cost,
             carved_tokens, start_at, deadline_at, created_at)
-        SELECT a.id, t.workflow, coalesce(t.version, ''), t.agent_id, p_keys[a.n], p_digests[a.n],
+        SELECT a.id, t.workflow, coalesce(t.version, ''), t.agent_id, v_session, p_keys[a.n], p_digests[a.n],
                coalesce(t.correlation_id, ''), t.parent_step_id, t.parent_run_id, t.root_run_id, t.forked_from_id,
                coalesce(t.priority, 0), coalesce(t.tags, '{}'), p_inputs[a.n], t.budget_cost, t.budget_tokens,
                t.carved_cost, t.carved_tokens, t.start_at, t.deadline_at, v_now

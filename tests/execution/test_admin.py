@@ -13,7 +13,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from execution import agents, ids, jobs, ledger, runs, values, workflows
+from execution import agents, ids, jobs, ledger, memory, memory_rules, runs, sessions, values, workflows
 from execution.admin import lists, shown
 from execution.ledger import Record
 from execution.models import (
@@ -33,8 +33,11 @@ from execution.models import (
     EventReader,
     JobItem,
     Level,
+    Lineage,
+    MemoryUpdate,
     Need,
     Phase,
+    Provenance,
     Run,
     RunState,
     Signal,
@@ -65,9 +68,16 @@ QUERIES = {
     "eventreader": 5,
     "job": 5,
     "joblane": 5,
-    "need": 5,
     "phase": 5,
+    "lineage": 5,
+    "memory": 6,
+    "memoryrule": 5,
+    "memoryupdate": 5,
+    "need": 5,
+    "provenance": 5,
     "run": 6,
+    "session": 5,
+    "sessioncheckpoint": 5,
     "signal": 5,
     "step": 6,
     "timer": 5,
@@ -137,6 +147,22 @@ def fill(count):
         Phase.objects.create(run=run, name=mark)
         catalog.register(workflows.read(f"name: w{run.id.hex}\nsteps: {{a: {{skill: seen.quick}}}}"))
         jobs.spawn(seen.quick, [{"number": 1}], parallel=1)
+        Lineage.objects.create(step_id=run.id, parent_id=other.id, relation="call")
+        memory.remember(agent, mark, key=mark)
+        MemoryUpdate.objects.create(rule=memory_rules.set_rule(mark, key="k"), run_id=run.id, outcome="applied")
+        Provenance.objects.create(
+            step_id=run.id,
+            run_id=run.id,
+            agent_id=agent.id,
+            state="completed",
+            attempt_count=1,
+            cost=0,
+            tokens=0,
+            models_used=[],
+            ended_at=timezone.now(),
+            output_hash=b"h",
+        )
+        sessions.close(sessions.open(f"chat {mark}", state={"a": 1}))
         Need.objects.create(step_id=run.id, needed_id=other.id)
         Timer.objects.create(kind="sleep", due_at=timezone.now() + timedelta(hours=1), step_id=run.id, run_id=run.id)
         Tunable.objects.create(name=mark, value=1)

@@ -101,6 +101,15 @@ def dies_recording(ctx, folder: str) -> list:
     return list(ctx.items("seen"))
 
 
+@skill("flows.plans", retries=0, breaker="")
+def plans(ctx, folder: str) -> list:
+    """Recall before the work and after it, remember in between, and die once."""
+    before = [one.value for one in ctx.memory.recall("deployment plan")]
+    ctx.memory.remember(f"the deployment of {folder}", key=folder)
+    die_once(folder, "planning")
+    return [before, len(ctx.memory.recall("deployment", token="again"))]
+
+
 def _do_and_die(folder, name):
     note(folder, name)
     die_once(folder, name)

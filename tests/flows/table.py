@@ -91,12 +91,43 @@ FLOWS = (
         substrate="table memory",
         who="performing: retrieval for planning",
         promise="an empty or slow memory never fails a step",
+        code="execution/memory.py, execution/context.py, sql/recall_v1.sql, sql/remember_v1.sql, sql/owe_memory_v1.sql",
+        fault="an empty table; the table locked by somebody for good; the table gone; kill -9 between recall and end",
+        neighbours=(
+            Neighbour(
+                code="memory_rules.apply_all",
+                does="keeps what was owed, once",
+                test=f"{STORIES}::test_flow[4]",
+            ),
+            Neighbour(
+                code="memory_rules: rules of ended runs",
+                does="each on its own, once for a run, never failing it",
+                test="tests/execution/test_memory_rules.py::test_one_rule_fails_alone",
+            ),
+            Neighbour(code="memory.tidy", does="removes what has expired, and the least used above the limit"),
+            Neighbour(code="memory.remember, forget; manage.py memory; admin", does="an operator reads and writes"),
+        ),
     ),
     Flow(
         number=5,
         substrate="table provenance",
         who="performing: execution record",
         promise="exactly one record per finished step, also after a resume",
+        code="execution/provenance.py, sql/lineage_v1.sql",
+        fault="kill -9 of the performing process, twice in one step; kill -9 of a recorder before its commit; four recorders at once",
+        neighbours=(
+            Neighbour(
+                code="runs.retry",
+                does="lets a step finish again: its record is renewed",
+                test="tests/execution/test_provenance.py::TestRecord::test_finished_again_is_one_record",
+            ),
+            Neighbour(
+                code="manage.py provenance",
+                does="records what it is asked for, then reads",
+                test=f"{STORIES}::test_flow[5]",
+            ),
+            Neighbour(code="provenance_formats; admin", does="reads"),
+        ),
     ),
     Flow(
         number=6,

@@ -1,6 +1,7 @@
 """One case a row: the named fault is injected against real servers, and the promise holds."""
 
 import contextlib
+import io
 import re
 import threading
 import uuid
@@ -11,13 +12,28 @@ from typing import Any
 
 import pytest
 import redis
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from config import substrate
-from execution import agents, budgets, effects, events, ids, jobs, ledger, runs, timers
+from execution import agents, budgets, effects, events, ids, jobs, ledger, memory_rules, provenance, runs, timers
 from execution.exceptions import RunFailed
-from execution.models import Agent, Attempt, Checkpoint, CycleState, Effect, Event, EventReader, Level, Run, Step, Timer
+from execution.models import (
+    Agent,
+    Attempt,
+    Checkpoint,
+    CycleState,
+    Effect,
+    Event,
+    EventReader,
+    Level,
+    Memory,
+    Provenance,
+    Run,
+    Step,
+    Timer,
+)
 from tests.flows import processes, skills
 from tests.flows.table import FLOWS
 from tests.hands import graph, side_by_side
@@ -264,6 +280,60 @@ def killed_lanes(stage):
     performed = [skills.noted(world, f"item-{number}") for number in range(count)]
     assert min(performed) == 1
     assert sum(performed) - count <= 3 * 2 * 50, "at most what was in hand at each death"
+
+
+def troubled_memory(stage):
+    """4: the memory is empty, held by somebody, gone; each time the step goes on, and nothing it remembered is lost."""
+    stage.worker()
+
+    def planned(name):
+        run = skills.plans.start(folder=str(stage.folder / name))
+        assert stage.ended(run) == {"completed"}
+        assert_ended_once(run)
+        assert endings(run) == ["crashed", "completed"]
+        return runs.result(run)
+
+    assert planned("empty") == [[], 1]
+    with ledger.connect() as holder:
+        holder.execute("BEGIN; LOCK TABLE execution_memory IN ACCESS EXCLUSIVE MODE")
+        assert planned("held") == [[], 0]
+    ledger.ask("ALTER TABLE execution_memory RENAME TO execution_memory_away")
+    try:
+        assert planned("gone") == [[], 0]
+    finally:
+        ledger.ask("ALTER TABLE execution_memory_away RENAME TO execution_memory")
+    assert Event.objects.filter(kind="memory.unavailable").count() == 4, "two recalls each time"
+    side_by_side(*[memory_rules.apply_all] * 3)
+    assert Memory.objects.count() == 3, "what was owed is kept, once"
+    before, after = planned("back")
+    assert (len(before), after) == (3, 4)
+
+
+def one_record_a_step(stage):
+    """5: performers die and resume, a recorder dies before its commit, four record at once; each step has one record."""
+    stage.worker()
+    world = stage.folder / "world"
+    died = skills.dies_recording.start(folder=str(world))
+    quick = [skills.add.start(left=number) for number in range(20)]
+    assert stage.ended(died, *quick) == {"completed"}
+    assert endings(died) == ["crashed", "crashed", "completed"]
+
+    derived = stage.folder / "derived"
+    recorder = stage.keep(processes.Process(("tests.flows.recorder", str(derived)), log=stage.folder / "recorder.log"))
+    stage.eventually(derived.exists, timeout=30)
+    recorder.kill()
+    assert not Provenance.objects.exists(), "nothing of a recorder that died is left"
+
+    side_by_side(*[provenance.record_all, provenance.catch_up] * 2)
+    EventReader.objects.filter(name=provenance.READER).update(cursor={})
+    provenance.record_all()
+    assert Provenance.objects.count() == 21
+    record = Provenance.objects.get(step_id=died.id)
+    last = Attempt.objects.get(step_id=died.id, ending="completed")
+    assert (record.attempt_id, record.attempt_count, record.state) == (last.id, 3, "completed")
+    assert {r.attempt_count for r in Provenance.objects.exclude(step_id=died.id)} == {1}
+    call_command("provenance", str(died.id), stdout=io.StringIO())
+    assert Provenance.objects.count() == 21, "who asks for a record makes no second one"
 
 
 def flushed_broker(stage):
@@ -515,6 +585,8 @@ STORIES = {
     2: killed_between_statements,
     3: changed_agent,
     15: killed_lanes,
+    4: troubled_memory,
+    5: one_record_a_step,
     32: flushed_broker,
     33: absent_worker,
     34: overdue_timers,

@@ -19,13 +19,15 @@ def test_page_is_made_of_this_table():
 def test_untested_flow_is_not_proven():
     """A test that did not run, or failed, proves nothing; what is not built never counts."""
     assert page.state_of(built()[0], {}) == page.FAILED
-    assert page.state_of(FLOWS[3], {FLOWS[3].story: True}) == page.NOT_BUILT
+    later = next((flow for flow in FLOWS if not flow.is_built), None)
+    assert later is None or page.state_of(later, {later.story: True}) == page.NOT_BUILT
 
 
 @pytest.mark.parametrize("test", page.all_tests())
 def test_named_test_exists(test):
     """A test that the table names is there."""
-    path, _, name = test.partition("::")
+    path, _, rest = test.partition("::")
+    name = rest.rpartition("::")[2]
     tree = ast.parse((REPOSITORY / path).read_text())
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     assert name.partition("[")[0] in names

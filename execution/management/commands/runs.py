@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Exists, OuterRef, QuerySet
 
-from execution import story, why, words
+from execution import sessions, story, why, words
 from execution.agents import id_of
 from execution.management.commands._command import LedgerCommand, moment, table
 from execution.management.commands._watching import statistics_text
@@ -29,6 +29,7 @@ class Command(LedgerCommand):
         parser.add_argument("--since", help="Opened since: 2h, 2030-01-31, '2030-01-31 18:00'.")
         parser.add_argument("--waiting", choices=Waiting.values, help="Runs with a step that waits for this reason.")
         parser.add_argument("--correlation", help="The correlation id.")
+        parser.add_argument("--session", help="The session: an id, or a name.")
         parser.add_argument("--limit", type=int, default=50, help="At most so many; 50 unless given.")
         parser.add_argument("--stats", action="store_true", help="Checkpoint statistics of the whole ledger instead.")
 
@@ -89,6 +90,8 @@ def _filtered(options: dict[str, Any]) -> QuerySet[Run]:
         runs = runs.filter(created_at__gte=moment(options["since"], "--since", back=True))
     if options["correlation"]:
         runs = runs.filter(correlation_id=options["correlation"])
+    if options["session"]:
+        runs = runs.filter(session_id=sessions.get(options["session"]).id)
     if options["waiting"]:
         steps = Step.objects.filter(run_id=OuterRef("pk"), state__in=UNFINISHED, waiting=options["waiting"])
         runs = runs.filter(Exists(steps))

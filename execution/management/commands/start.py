@@ -33,6 +33,7 @@ class Command(LedgerCommand):
         parser.add_argument("--priority", type=int, help="Higher goes first.")
         parser.add_argument("--queue", help="Where it is performed, when not where the skill says.")
         parser.add_argument("--tag", action="append", default=[], dest="tags", help="A tag; may be given again.")
+        parser.add_argument("--session", help="The session that it belongs to: an id, or a name.")
         parser.add_argument("--correlation", default="", help="What ties the run to others, here and outside.")
         parser.add_argument("--budget", help="What it may spend: 5.00, or cost=5.00,tokens=100000.")
         parser.add_argument("--deadline", help="When it has failed if it has not ended: 6h, or a moment.")
@@ -69,6 +70,7 @@ class Command(LedgerCommand):
             tags=options["tags"],
             correlation_id=options["correlation"],
             budget=given_budget(options["budget"]),
+            session=options["session"],
             deadline=moment(deadline, "--deadline") if deadline else None,
             start_at=moment(start_at, "--at") if start_at else None,
         )

@@ -1,0 +1,136 @@
+"""`manage.py sessions`: list, show, open, close and reopen sessions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from execution import sessions, words
+from execution.management.commands._command import Encoder, LedgerCommand, json_value, operator, table
+from execution.models import Run, Session
+
+
+class Command(LedgerCommand):
+    help = "List, show, open, close and reopen sessions: groups of runs that share state and a time to live."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        listing = self._add(verbs, "list", "List sessions, the newest first.")
+        listing.add_argument("--status", help="open, active, idle, expired or closed.")
+        listing.add_argument("--tag", action="append", default=[], dest="tags", help="All of the tags given.")
+        listing.add_argument("--name", default="", help="The beginning of the name.")
+        listing.add_argument("--limit", type=int, default=50, help="At most so many; 50 unless given.")
+        opening = self._add(verbs, "open", "Open a session, or find the open one of this name; prints its id.")
+        opening.add_argument("name", nargs="?", default="")
+        opening.add_argument("--state", default="{}", help="What its runs share at first, as a JSON object.")
+        opening.add_argument("--ttl", default="24h", help="How long it stays open unused: 90s, 6h, 30d.")
+        opening.add_argument("--tag", action="append", default=[], dest="tags", help="A tag; may be given again.")
+        self._add_one(verbs, "show", "Show a session, its state and its latest runs.")
+        close = self._add_changing(verbs, "close", "Close a session.")
+        close.add_argument("--cancel", action="store_true", help="Cancel the runs that have not ended.")
+        self._add_changing(verbs, "reopen", "Open an expired or closed session again.")
+
+    def _add(self, verbs: Any, name: str, text: str) -> CommandParser:
+        parser: CommandParser = verbs.add_parser(name, help=text, description=text)
+        super().add_arguments(parser)
+        return parser
+
+    def _add_one(self, verbs: Any, name: str, text: str) -> CommandParser:
+        parser = self._add(verbs, name, text)
+        parser.add_argument("session", help="Its id, or the name of one that is not closed.")
+        return parser
+
+    def _add_changing(self, verbs: Any, name: str, text: str) -> CommandParser:
+        parser = self._add_one(verbs, name, text)
+        parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
+        parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+        return parser
+
+    def act(self, **options: Any) -> None:
+        getattr(self, f"_{options['verb']}")(options)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        limit = options["limit"]
+        if limit < 1:
+            raise CommandError(f"--limit is {limit}; it is at least 1")
+        found = sessions.find(status=options["status"], tags=options["tags"], name=options["name"])
+        rows = [_facts(session) for session in found[:limit]]
+        if options["as_json"]:
+            self.document({"sessions": rows})
+        elif not rows:
+            self.stderr.write("no session fits")
+        else:
+            now = timezone.now()
+            lines = [
+                [str(row["id"]), row["status"], words.when(row["expires_at"], now), str(row["runs"]), row["name"]]
+                for row in rows
+            ]
+            self.say(table(lines, ["session", "status", "looked at", "runs", "name"]))
+
+    def _show(self, options: dict[str, Any]) -> None:
+        session = sessions.get(options["session"])
+        runs = list(Run.objects.filter(session_id=session.id).order_by("-id")[:50])
+        facts = {
+            **_facts(session),
+            "state": sessions.state(session).data,
+            "last_runs": [{"run": run.id, "workflow": run.workflow, "state": run.state} for run in runs],
+        }
+        if options["as_json"]:
+            self.document(facts)
+            return
+        self.say(f"session {session.id} {session.name}".rstrip() + f" is {facts['status']}; version {session.version}")
+        self.say(
+            f"lives {words.length(session.ttl)} unused; last looked at {words.when(session.touched_at, timezone.now())}"
+        )
+        self.say(json.dumps(facts["state"], cls=Encoder, indent=2, ensure_ascii=False))
+        for run in runs:
+            self.say(f"{run.id} {run.state} {run.workflow}")
+
+    def _open(self, options: dict[str, Any]) -> None:
+        session = sessions.open(
+            options["name"],
+            state=json_value(options["state"], "--state"),
+            ttl=options["ttl"],
+            tags=options["tags"],
+        )
+        if options["as_json"]:
+            self.document({**_facts(session), "created": session.created})
+            return
+        self.say(str(session.id))
+        if not session.created:
+            self.stderr.write(f"it was open already, since {words.moment(session.opened_at)}")
+
+    def _close(self, options: dict[str, Any]) -> None:
+        self._told(
+            sessions.close(options["session"], cancel=options["cancel"], by=options["by"], reason=options["reason"]),
+            options,
+        )
+
+    def _reopen(self, options: dict[str, Any]) -> None:
+        self._told(sessions.reopen(options["session"], by=options["by"], reason=options["reason"]), options)
+
+    def _told(self, session: Session, options: dict[str, Any]) -> None:
+        facts = _facts(session)
+        if options["as_json"]:
+            self.document(facts)
+            return
+        self.say(f"session {session.id} is {facts['status']}")
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "name": session.name,
+        "status": sessions.status_of(session),
+        "tags": session.tags,
+        "version": session.version,
+        "ttl_seconds": session.ttl.total_seconds(),
+        "opened_at": session.opened_at,
+        "touched_at": session.touched_at,
+        "expires_at": session.expires_at,
+        "ended_at": session.ended_at,
+        "runs": Run.objects.filter(session_id=session.id).count(),
+    }
