@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -75,6 +76,18 @@ class AgentUnknown(CeleriacError):
     def __str__(self) -> str:
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else "; create it in the admin or with Agent.objects"
         return f"there is no agent named {self.name!r}{hint}"
+
+
+class TunableUnknown(CeleriacError):
+    """There is no tunable of this name."""
+
+    def __init__(self, name: str, nearest: str | None = None, known: Sequence[str] = ()) -> None:
+        super().__init__(name, nearest, known)
+        self.name, self.nearest, self.known = name, nearest, known
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else f"there are {', '.join(self.known)}"
+        return f"there is no tunable named {self.name!r}; {hint}"
 
 
 class BudgetTooSmall(CeleriacError):

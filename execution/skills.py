@@ -116,7 +116,7 @@ class SkillOptions:
         for name in ("retries", "breaker_threshold"):
             if getattr(self, name) is not None:
                 kept[name] = getattr(self, name)
-        for name in ("timebox", "stall_after", "breaker_cooldown", "retry_base", "retry_cap"):
+        for name in ("timebox", "stall_after", "breaker_cooldown", "retry_base", "retry_cap", "lease"):
             if getattr(self, name) is not None:
                 kept[name] = seconds(getattr(self, name), name=name)
         if self.error_kinds:

@@ -51,6 +51,9 @@ class Migration(migrations.Migration):
         *create("finish_v1", "give_back_v1", "stop_steps_v1"),
         *create("tick_v1", "extend_v1", "sweep_v1", "wake_v1", "expire_v1", "feed_v1", "fold_v1"),
         *create("signal_v1", "take_signal_v1", "call_v1", "tell_parent_v1", "intend_v1", "receipt_v1"),
+        *create(
+            "newer_v1", "enter_record_v1", "immutable_v1", "ancestors_v1", "descendants_v1", "first_id_v1", "forget_v1"
+        ),
         *create("active_steps_v1", "pending_timers_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunSQL(PACKED, migrations.RunSQL.noop),

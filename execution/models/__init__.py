@@ -2,11 +2,22 @@
 
 from execution.models.agents import Agent, CapabilityLockout, Level
 from execution.models.checkpoints import Blob, Checkpoint, Kind
-from execution.models.cycles import CycleState, Tunable
+from execution.models.cycles import CycleState
 from execution.models.events import Event, EventReader
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
+from execution.models.records import (
+    Action,
+    Assessment,
+    AssessmentKind,
+    Record,
+    RecordHold,
+    RecordParent,
+    Verdict,
+)
 from execution.models.runs import ENDED, Run, RunState
+from execution.models.services import ObservedCall, Service, ServiceDependency, Tier
 from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
+from execution.models.tunables import Tunable
 from execution.models.waits import (
     Chord,
     ChordPart,
@@ -23,7 +34,10 @@ from execution.models.workers import Worker
 __all__ = [
     "ENDED",
     "UNFINISHED",
+    "Action",
     "Agent",
+    "Assessment",
+    "AssessmentKind",
     "Attempt",
     "Blob",
     "Breaker",
@@ -44,14 +58,22 @@ __all__ = [
     "Kind",
     "Level",
     "Need",
+    "ObservedCall",
+    "Record",
+    "RecordHold",
+    "RecordParent",
     "Run",
     "RunState",
+    "Service",
+    "ServiceDependency",
     "Signal",
     "Step",
     "StepState",
+    "Tier",
     "Timer",
     "TimerKind",
     "Tunable",
+    "Verdict",
     "Waiting",
     "Worker",
 ]
