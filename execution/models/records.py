@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.functions import Now
 
@@ -42,7 +43,7 @@ class Record(models.Model):
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     subject = models.CharField(max_length=255, help_text="What it is about, as in service:payments or agent:scout.")
     producer = models.CharField(max_length=200, help_text="What measured or judged: a cycle, an evaluator, a person.")
-    data = models.JSONField(default=dict, db_default={})
+    data = models.JSONField(default=dict, db_default={}, encoder=DjangoJSONEncoder)
     parents = ArrayField(
         models.UUIDField(), default=list, db_default=[], help_text="The records that it rests on, each older than it."
     )
