@@ -27,6 +27,12 @@ SCHEDULE = (
         every=timedelta(hours=24),
         description="Removes what is old, and keeps the log's partitions ahead.",
     ),
+    Entry(
+        name="celeriac: refresh topology",
+        task="execution.refresh_topology",
+        every=timedelta(minutes=1),
+        description="Counts the calls that the log tells of, and keeps a snapshot of what depends on what.",
+    ),
 )
 
 

@@ -11,3 +11,11 @@ def clean_up() -> None:
     from execution import retention
 
     retention.CLEAN_UP.run()
+
+
+@shared_task(name="execution.refresh_topology", ignore_result=True)
+def refresh_topology() -> None:
+    """Count what was seen, and keep a snapshot."""
+    from execution.topology import snapshots
+
+    snapshots.REFRESH.run()
