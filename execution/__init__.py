@@ -8,6 +8,11 @@ step        one node of a run: claimed, performed, retried; its id is its Celery
 attempt     one claim of a step by one worker: epoch, lease, ending, cost
 checkpoint  one thing a step has saved under a token, never computed again
 effect      something done to the outside world: intent, then receipt
+service     what skills call: its tier, contract, guarantees and dependencies
+topology    what depends on what, as declared, defined and seen
+assessment  a measured statement about a service or agent; never changed
+verdict     a judged statement about a decision; never changed
+tunable     a number that may be changed while the system runs
 timer       a stored wake-up
 signal      something from outside that a step waits for
 errand      something owed after a commit: a message to publish, a word to a parent run
@@ -21,13 +26,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import execution.budgets as budgets  # noqa: PLR0402 - the package itself cannot be asked while it is made
     import execution.events as events  # noqa: PLR0402 - as above
+    import execution.records as records  # noqa: PLR0402 - as above
     import execution.runs as runs  # noqa: PLR0402 - as above
+    import execution.services as services  # noqa: PLR0402 - as above
     import execution.signals as signals  # noqa: PLR0402 - as above
     import execution.timers as timers  # noqa: PLR0402 - as above
+    import execution.topology as topology  # noqa: PLR0402 - as above
+    import execution.tunables as tunables  # noqa: PLR0402 - as above
     from execution.exceptions import CeleriacError
     from execution.skills import Skill, SkillTask, skill
 
-__all__ = ["CeleriacError", "Skill", "SkillTask", "budgets", "events", "runs", "signals", "skill", "timers"]
+__all__ = [
+    "CeleriacError",
+    "Skill",
+    "SkillTask",
+    "budgets",
+    "events",
+    "records",
+    "runs",
+    "services",
+    "signals",
+    "skill",
+    "timers",
+    "topology",
+    "tunables",
+]
 
 _HOMES = {
     "CeleriacError": "execution.exceptions",

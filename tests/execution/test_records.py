@@ -197,7 +197,6 @@ class TestLineage:
             assert len({one.record.id for one in found}) == len(found) == (1 if alone else size - 1)
             assert abs(found[-1].distance - farthest) <= 2
             assert took < 3
-            print(shape, ask.__name__, f"{took:.3f} s")  # noqa: T201 - for docs/records.md
 
 
 class TestRetention:

@@ -16,7 +16,7 @@ from execution.topology import observed, pictures
 from execution.topology.graph import KINDS
 
 _FORMATS = {"mermaid": pictures.mermaid, "svg": pictures.svg, "dot": pictures.dot, "json": None}
-_TITLES = ["NODE", "TIER", "BLAST", "NEEDS", "KNOWN BY"]
+_TITLES = ["NODE", "TIER", "BLAST", "NEEDS", "SOURCES"]
 
 
 class Command(VerbsCommand):
@@ -85,7 +85,7 @@ class Command(VerbsCommand):
 def _line(found: topology.Topology, name: str) -> list[str]:
     facts = found.graph.nodes[name]
     edges = [*found.graph.in_edges(name, data="sources"), *found.graph.out_edges(name, data="sources")]
-    sources = sorted({source for _, _, each in edges for source in each} | ({"known"} if facts["is_known"] else set()))
+    sources = sorted({source for _, _, each in edges for source in each})
     return [
         name,
         facts["tier"] or ("" if facts["kind"] != "service" or facts["is_known"] else "undeclared"),
