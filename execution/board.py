@@ -155,7 +155,8 @@ class Board:
         """Write what is tuned, where it is something else than before and has room; tells whether it was written."""
         sequence, length = _TUNED.unpack_from(self._memory, _TUNED_AT)
         start = _TUNED_AT + _TUNED.size
-        is_same = bool(sequence) and self._memory[start : start + length] == text
+        is_whole = bool(sequence) and sequence % 2 == 0
+        is_same = is_whole and self._memory[start : start + length] == text
         if is_same or len(text) > _TUNED_SIZE - _TUNED.size:
             return False
         _TUNED.pack_into(self._memory, _TUNED_AT, sequence | 1, len(text))
@@ -163,15 +164,15 @@ class Board:
         _TUNED.pack_into(self._memory, _TUNED_AT, (sequence | 1) + 1 & 0xFFFFFFFF, len(text))
         return True
 
-    def tuned(self) -> tuple[int, bytes]:
-        """Return what is tuned, with the count of its writing."""
+    def tuned(self) -> tuple[int, bytes] | None:
+        """Return what is tuned, with the count of its writing; None where a keeper has died over it."""
         start = _TUNED_AT + _TUNED.size
-        while True:
+        for _ in range(100):
             before, length = _TUNED.unpack_from(self._memory, _TUNED_AT)
             text = bytes(self._memory[start : start + length])
             if before % 2 == 0 and _TUNED.unpack_from(self._memory, _TUNED_AT) == (before, length):
                 return before, text
-            time.sleep(0.001)
+        return None
 
     # A thread's slot
 

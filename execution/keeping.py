@@ -203,7 +203,8 @@ class Keeper:
         if time.monotonic() - self._tuned_at < _TUNE_SECONDS:
             return
         self._tuned_at = time.monotonic()
-        if self.board.tune(tunables.published()):
+        text = _guarded(tunables.published)
+        if text is not None and self.board.tune(text):
             self._extended_at = float("-inf")
 
     def _extend(self, entries: list[boards.Entry]) -> None:

@@ -237,8 +237,10 @@ def _in_force() -> Values:
     board, last = boards.current(), _last
     if board is not None and board.tuned_count:
         if last.board is not board or last.sequence != board.tuned_count:
-            sequence, text = board.tuned()
-            last = _last = _Look(board, sequence, 0.0, {(one[0], one[1]): one[2] for one in json.loads(text)})
+            written = board.tuned()
+            if written is not None:
+                values = {(one[0], one[1]): one[2] for one in json.loads(written[1])}
+                last = _last = _Look(board, written[0], 0.0, values)
     elif last.board is not None or time.monotonic() > last.until:
         rows = ledger.ask_in_transaction("SELECT name, subject, value FROM execution_tunable")
         values = {(row.name, row.subject): row.value for row in rows}

@@ -1,5 +1,6 @@
 """Tunables: within their bounds, in force in running workers within a second, and back again."""
 
+import json
 import time
 
 import pytest
@@ -113,6 +114,21 @@ def test_board_tells_what_was_written_last(texts):
         assert not board.tune(bytes(2**20))
     finally:
         board.remove()
+
+
+def test_keeper_that_dies_over_its_writing(transactional_db, monkeypatch):
+    """Half a writing is never read: the pool goes on with what it had, and the next keeper mends it."""
+    board = boards.Board.make(ids.new())
+    monkeypatch.setattr(boards, "current", lambda: board)
+    board.tune(json.dumps([["jobs.chunk", "", 7.0]]).encode())
+    assert tunables.value("jobs.chunk") == 7
+    sequence, text = board.tuned()
+    boards._TUNED.pack_into(board._memory, boards._TUNED_AT, sequence | 1, 3)
+    assert board.tuned() is None
+    assert tunables.value("jobs.chunk") == 7
+    assert board.tune(text)
+    assert (board.tuned()[1], tunables.value("jobs.chunk")) == (text, 7)
+    board.remove()
 
 
 def test_most_that_may_be_tuned_fits_a_board(transactional_db):
