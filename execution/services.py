@@ -116,20 +116,15 @@ def read(paths: Iterable[str | Path]) -> dict[str, Declaration]:
     wrong: list[Finding] = []
     for path in paths:
         file, source = str(path), _source(path)
-        wrong += [reading.finding(file, flaw.mark, flaw.path, flaw.text) for flaw in source.flaws]
-        if source.flaws:
-            continue
-        try:
-            declared = File.model_validate(source.data).services
-        except ValidationError as error:
-            wrong += [_finding(one, source, file) for one in error.errors(include_url=False)]
-            continue
-        for name, one in declared.items():
-            if name in found:
-                mark, place = source.mark(("services", name), of_key=True), ("services", name)
-                wrong.append(reading.finding(file, mark, place, f"is declared in {homes[name][0]} too"))
-            found[name], homes[name] = one, (file, source)
-    wrong += _unknown(found, homes)
+        declared, flaws = _declared(source, file)
+        wrong += flaws
+        for name in declared.keys() & found.keys():
+            place = ("services", name)
+            text = f"is declared in {homes[name][0]} too"
+            wrong.append(reading.finding(file, source.mark(place, of_key=True), place, text))
+        found |= declared
+        homes |= dict.fromkeys(declared, (file, source))
+    wrong = wrong or list(_unknown(found, homes))
     if wrong:
         raise ServicesInvalid(wrong)
     return found
@@ -254,8 +249,14 @@ def _source(path: str | Path) -> sources.Source:
     return source
 
 
-def _finding(error: Any, source: sources.Source, file: str) -> Finding:
-    return reading.of_field(error, source, file, _fields_at)
+def _declared(source: sources.Source, file: str) -> tuple[dict[str, Declaration], list[Finding]]:
+    """Return what one file declares, or what is wrong with it."""
+    if source.flaws:
+        return {}, [reading.finding(file, flaw.mark, flaw.path, flaw.text) for flaw in source.flaws]
+    try:
+        return File.model_validate(source.data).services, []
+    except ValidationError as error:
+        return {}, [reading.of_field(one, source, file, _fields_at) for one in error.errors(include_url=False)]
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from execution import board as boards
 from execution import conf, ids, ledger, runs, tunables
 from execution.exceptions import NotPossible, OptionInvalid, TunableUnknown
-from execution.models import ConcurrencyKey, Event, Step, Tunable
+from execution.models import ConcurrencyKey, Event, Step, Tunable, Worker
 from execution.retries import Policy
 from tests import tuned_skills
 from tests.execution.test_commands import document, refused, typed
@@ -19,6 +19,13 @@ from tests.hands import MARKS
 pytestmark = MARKS
 
 SKILLS = "tests.tuned_skills"
+
+
+def kept():
+    """Tell whether the keepers of all workers have begun to publish; until then the pools read the rows themselves."""
+    workers = set(Worker.objects.values_list("id", flat=True))
+    publishing = {board.worker_id for board in boards.on_this_host() if board.tuned_count}
+    return bool(workers) and workers <= publishing
 
 
 def held():
@@ -218,6 +225,7 @@ class TestWithWorkers:
         for number, (act, value) in enumerate(
             [(lambda: tunables.tune("retries.base", 42), 42.0), (lambda: tunables.reset("retries.base"), 1.0)]
         ):
+            eventually(kept)
             gate = tmp_path / f"gate{number}"
             run = tuned_skills.watch.start(name="retries.base", value=value, gate=str(gate))
             eventually(gate.exists)
@@ -229,6 +237,7 @@ class TestWithWorkers:
     def test_lease_of_what_runs(self, workers, eventually, tmp_path):
         """A step that is being performed has the longer lease within a second or so of the change."""
         workers(skills=SKILLS, concurrency=1)
+        eventually(kept)
         gate = tmp_path / "gate"
         run = tuned_skills.watch.start(name="jobs.chunk", value=7, gate=str(gate))
         eventually(gate.exists)

@@ -34,7 +34,7 @@ class Command(VerbsCommand):
     def _import(self, options: dict[str, Any]) -> None:
         files = [file for one in options["files"] for file in _files(one)]
         changes = services.import_(files, by=options["by"], is_dry=options["dry_run"])
-        odd = services.notes(services.listed())
+        odd = [] if options["dry_run"] else services.notes(services.listed())
         if options["as_json"]:
             self.document({"is_dry": options["dry_run"], "changes": [asdict(one) for one in changes], "notes": odd})
             return
