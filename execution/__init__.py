@@ -8,6 +8,11 @@ step        one node of a run: claimed, performed, retried; its id is its Celery
 attempt     one claim of a step by one worker: epoch, lease, ending, cost
 checkpoint  one thing a step has saved under a token, never computed again
 effect      something done to the outside world: intent, then receipt
+service     what skills call: its tier, contract, guarantees and dependencies
+topology    what depends on what, as declared, defined and seen
+assessment  a measured statement about a service or agent; never changed
+verdict     a judged statement about a decision; never changed
+tunable     a number that may be changed while the system runs
 timer       a stored wake-up
 session     a group of runs that share state and a time to live
 memory      what an agent remembers, found by its words
@@ -30,10 +35,14 @@ if TYPE_CHECKING:
     import execution.memory as memory  # noqa: PLR0402 - as above
     import execution.memory_rules as memory_rules  # noqa: PLR0402 - as above
     import execution.provenance as provenance  # noqa: PLR0402 - as above
+    import execution.records as records  # noqa: PLR0402 - as above
     import execution.runs as runs  # noqa: PLR0402 - as above
+    import execution.services as services  # noqa: PLR0402 - as above
     import execution.sessions as sessions  # noqa: PLR0402 - as above
     import execution.signals as signals  # noqa: PLR0402 - as above
     import execution.timers as timers  # noqa: PLR0402 - as above
+    import execution.topology as topology  # noqa: PLR0402 - as above
+    import execution.tunables as tunables  # noqa: PLR0402 - as above
     from execution.exceptions import CeleriacError
     from execution.skills import Skill, SkillTask, skill
 
@@ -47,11 +56,15 @@ __all__ = [
     "memory",
     "memory_rules",
     "provenance",
+    "records",
     "runs",
+    "services",
     "sessions",
     "signals",
     "skill",
     "timers",
+    "topology",
+    "tunables",
 ]
 
 _HOMES = {

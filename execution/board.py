@@ -3,7 +3,8 @@
 A keeper extends a lease only while the process that reports the step lives, with the same start time, and is not
 stopped. A slot has one writer, the thread that took it; its sequence number is odd while it writes, so that a reader
 never believes half a line. The head carries what the worker and its keeper tell all threads: drain, and whether a
-backlog waits in the ledger. Times are monotonic: a host whose clock is set does no harm.
+backlog waits in the ledger; what has been tuned stands behind the slots. Times are monotonic: a host whose clock is
+set does no harm.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ _SLOT = struct.Struct("<IIdd16sI16sd")  # sequence, pid, process start, touched,
 _ASKED_AT, _BARRED_AT, _ALONE_AT = 88, 89, 90
 _SIZE = 96
 _COUNT = 1024
-_MAGIC = b"celeria2"
+_TUNED = struct.Struct("<II")  # sequence, length
+_TUNED_AT = _HEAD_SIZE + _SIZE * _COUNT
+_TUNED_SIZE = 512 * 1024
+_WHOLE = _TUNED_AT + _TUNED_SIZE
+_MAGIC = b"celeria3"
 _NOTHING = bytes(16)
 
 CONTROLS = {"": 0, "cancel": 1, "pause": 2, "lost": 3}
@@ -74,7 +79,7 @@ class Board:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
-        self._memory = mmap.mmap(self._handle, _HEAD_SIZE + _SIZE * _COUNT)
+        self._memory = mmap.mmap(self._handle, _WHOLE)
         self._lock = threading.Lock()
         magic, worker, _, self.pid, self.process_started, self._namespace = _HEAD.unpack_from(self._memory, 0)
         if magic != _MAGIC:
@@ -86,7 +91,8 @@ class Board:
         """Make a new, empty board in the fastest folder there is."""
         handle, name = tempfile.mkstemp(prefix=PREFIX, dir=folder())
         head = _HEAD.pack(_MAGIC, worker_id.bytes, _COUNT, os.getpid(), _start_of(os.getpid()), _pid_namespace())
-        os.write(handle, head.ljust(_HEAD_SIZE + _SIZE * _COUNT, b"\0"))
+        os.write(handle, head)
+        os.ftruncate(handle, _WHOLE)  # a hole takes no memory until it is written
         os.close(handle)
         return cls(Path(name))
 
@@ -139,6 +145,34 @@ class Board:
         """Write what the keeper saw in the ledger."""
         self._memory[_LINES_AT] = int(has_lines)
         _FIGURES.pack_into(self._memory, _FIGURES_AT, min(ready, 2**32 - 1), min(processes, 2**32 - 1))
+
+    @property
+    def tuned_count(self) -> int:
+        """How often what is tuned was written; 0 where no keeper has done so yet."""
+        return int(_TUNED.unpack_from(self._memory, _TUNED_AT)[0])
+
+    def tune(self, text: bytes) -> bool:
+        """Write what is tuned, where it is something else than before and has room; tells whether it was written."""
+        sequence, length = _TUNED.unpack_from(self._memory, _TUNED_AT)
+        start = _TUNED_AT + _TUNED.size
+        is_whole = bool(sequence) and sequence % 2 == 0
+        is_same = is_whole and self._memory[start : start + length] == text
+        if is_same or len(text) > _TUNED_SIZE - _TUNED.size:
+            return False
+        _TUNED.pack_into(self._memory, _TUNED_AT, sequence | 1, len(text))
+        self._memory[start : start + len(text)] = text
+        _TUNED.pack_into(self._memory, _TUNED_AT, (sequence | 1) + 1 & 0xFFFFFFFF, len(text))
+        return True
+
+    def tuned(self) -> tuple[int, bytes] | None:
+        """Return what is tuned, with the count of its writing; None where a keeper has died over it."""
+        start = _TUNED_AT + _TUNED.size
+        for _ in range(100):
+            before, length = _TUNED.unpack_from(self._memory, _TUNED_AT)
+            text = bytes(self._memory[start : start + length])
+            if before % 2 == 0 and _TUNED.unpack_from(self._memory, _TUNED_AT) == (before, length):
+                return before, text
+        return None
 
     # A thread's slot
 

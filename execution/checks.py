@@ -34,6 +34,8 @@ _AT_LEAST = {
     "checkpoint_days": 0,
     "timer_days": 0,
     "event_days": 0,
+    "assessment_days": 0,
+    "verdict_days": 0,
     "key_hours": 0,
 }
 

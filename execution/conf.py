@@ -49,6 +49,9 @@ class Settings:
     checkpoint_days: float = 7.0
     timer_days: float = 7.0
     event_days: float = 90.0
+    assessment_days: float = 90.0
+    verdict_days: float = 365.0
+    """How long records are kept; what a younger record rests on, and what is held for a case, stays longer."""
     key_hours: float = 24.0
     """How long an idempotency key holds after its run has ended."""
     memory_limit: int = 10_000

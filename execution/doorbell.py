@@ -20,7 +20,7 @@ from celery import Celery
 from celery.app import app_or_default
 from kombu.exceptions import OperationalError
 
-from execution import conf, ledger
+from execution import ledger, tunables
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ _rooms = _Rooms()
 
 
 def _room_of(queue: str) -> int:
-    window = conf.current().window
+    window = tunables.value("doorbell.window")
     rows = ledger.ask_in_transaction(
         "SELECT execution_window_v1(%s, %s) - count(*) AS room FROM (SELECT 1 FROM execution_step s "
         "WHERE s.state = 'ready' AND s.rung_at IS NOT NULL AND s.queue = %s LIMIT %s) o",
@@ -170,7 +170,7 @@ def ring_for(step_ids: Sequence[uuid.UUID], app: Celery | None = None) -> int:
     """Ring for steps that just became ready, as far as their queues' windows have room."""
     if not step_ids or _rooms.are_closed:
         return 0
-    rows = ledger.ask("SELECT * FROM execution_ring_v1(%s, %s)", [list(step_ids), conf.current().window])
+    rows = ledger.ask("SELECT * FROM execution_ring_v1(%s, %s)", [list(step_ids), tunables.value("doorbell.window")])
     return publish([_ring_of(row) for row in rows], app)
 
 
@@ -190,9 +190,10 @@ def feed(queues: dict[str, int], app: Celery | None = None) -> int:
     if not queues:
         return 0
     app = app_or_default(app)
+    window = tunables.value("doorbell.window")
     rows = ledger.ask(
         "SELECT * FROM execution_feed_v1(%s, %s, %s, %s)",
-        [list(queues), list(queues.values()), conf.current().window, [_sent(app, queue) for queue in queues]],
+        [list(queues), list(queues.values()), window, [_sent(app, queue) for queue in queues]],
     )
     return publish([_ring_of(row) for row in rows], app, insists=True)
 

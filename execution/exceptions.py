@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -97,6 +98,18 @@ class AgentUnknown(CeleriacError):
     def __str__(self) -> str:
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else "; create it in the admin or with Agent.objects"
         return f"there is no agent named {self.name!r}{hint}"
+
+
+class TunableUnknown(CeleriacError):
+    """There is no tunable of this name."""
+
+    def __init__(self, name: str, nearest: str | None = None, known: Sequence[str] = ()) -> None:
+        super().__init__(name, nearest, known)
+        self.name, self.nearest, self.known = name, nearest, known
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else f"there are {', '.join(self.known)}"
+        return f"there is no tunable named {self.name!r}; {hint}"
 
 
 class BudgetTooSmall(CeleriacError):
@@ -228,6 +241,33 @@ class WaitedTooLong(CeleriacError, TimeoutError):
 
 class NotCommitted(CeleriacError):
     """The caller waits for a run that its own open transaction has not committed: it would wait for ever."""
+
+
+class ServiceUnknown(CeleriacError):
+    """There is no service of this name."""
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, hint)
+        self.name, self.hint = name, hint
+
+    def __str__(self) -> str:
+        return f"there is no service {self.name!r}{self.hint or '; `manage.py services import` declares services'}"
+
+
+class NodeUnknown(CeleriacError):
+    """There is no node of this name in the topology."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        super().__init__(name, nearest)
+        self.name, self.nearest = name, nearest
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else "`manage.py topology show` lists them"
+        return f"there is no node {self.name!r} in the topology; {hint}"
+
+
+class RecordUnknown(CeleriacError):
+    """There is no assessment or verdict with this id."""
 
 
 class TokenReused(CeleriacError):
@@ -396,3 +436,14 @@ class DefinitionInvalid(CeleriacError):
 
     def __str__(self) -> str:
         return "the definition is not right:\n" + "\n".join(str(finding) for finding in self.findings)
+
+
+class ServicesInvalid(CeleriacError):
+    """A file of services is not right; `findings` tell each place in it."""
+
+    def __init__(self, findings: Any) -> None:
+        super().__init__(findings)
+        self.findings = tuple(findings)
+
+    def __str__(self) -> str:
+        return "the services are not right:\n" + "\n".join(str(finding) for finding in self.findings)

@@ -26,7 +26,7 @@ import psycopg
 import structlog
 
 from execution import board as boards
-from execution import conf, ledger, upkeep
+from execution import conf, ledger, tunables, upkeep
 from execution.beacon import Beacon
 from execution.keeper import LOCK_CLASS, REGISTER
 
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 0.25
 _ENFORCE_SECONDS = 0.5
+_TUNE_SECONDS = 0.5
 _CONFIRM_SECONDS = 0.2
 _STRANGE_SECONDS = 24 * 3600
 # Twice as long as a process that claimed several steps may leave one of them unbegun.
@@ -79,6 +80,7 @@ class Keeper:
     _fenced: dict[Key, boards.Entry] = field(default_factory=dict)
     _extended_at: float = float("-inf")
     _enforced_at: float = float("-inf")
+    _tuned_at: float = float("-inf")
     _recycled_at: float | None = None
 
     @classmethod
@@ -166,6 +168,7 @@ class Keeper:
     def beat(self) -> None:
         """Look at the board: give back what the dead performed, extend the living, pass on what is asked of them."""
         self._hold_lock()
+        self._tune()
         entries = self.board.performed()
         living = [entry for entry in entries if boards.is_alive(entry.pid, entry.process_started)]
         self._give_back_dead([entry for entry in entries if entry not in living])
@@ -196,6 +199,15 @@ class Keeper:
         )
         self.board.keep()
         self.lock.held_on = connection
+
+    def _tune(self) -> None:
+        """Write on the board what is tuned; where that has changed, every lease is extended now, perhaps by another."""
+        if time.monotonic() - self._tuned_at < _TUNE_SECONDS:
+            return
+        self._tuned_at = time.monotonic()
+        text = _guarded(tunables.published)
+        if text is not None and self.board.tune(text):
+            self._extended_at = float("-inf")
 
     def _extend(self, entries: list[boards.Entry]) -> None:
         """Extend all leases when it is time; those whose rows were held at that moment again at each beat."""

@@ -514,7 +514,7 @@ def _failed(
     hand: Hand,
 ) -> Outcome:
     """Return the ending of a skill that failed: again later, its fallback, or failed."""
-    policy = retries.Policy.of(claim.options)
+    policy = retries.Policy.of(claim.options, claim.skill)
     delay = retries.delay_of(error, policy, claim.retry_count)
     if delay is None and _may_fall_back(claim, context, error):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, LiteralString
 
-from execution import conf, events, ledger
+from execution import conf, events, ledger, records
 from execution.cycles import Cycle
 
 _BATCH = 10_000
@@ -79,6 +79,7 @@ def clean_up(_: dict[str, Any] | None = None) -> int:
     touched += _batches(_ITEMS, settings.item_days)
     touched += _batches(_CHORDS, settings.checkpoint_days)
     touched += _batches(_WORKERS, 1)
+    touched += records.forget()
     return touched + _batches(_BLOBS)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from execution import conf
+from execution import conf, tunables
 from execution.exceptions import (
     ChildFailed,
     EffectUnknown,
@@ -177,13 +177,12 @@ class Policy:
     kinds: dict[str, str]
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Policy:
-        """Read the policy that a step took from its skill, the settings filling the gaps."""
-        settings = conf.current()
+    def of(cls, options: dict[str, Any], skill: str = "") -> Policy:
+        """Read the policy that a step took from its skill, what is tuned and the settings filling the gaps."""
         return cls(
-            retries=options.get("retries", settings.retries),
-            base_seconds=options.get("retry_base", settings.retry_base_seconds),
-            cap_seconds=options.get("retry_cap", settings.retry_cap_seconds),
+            retries=options.get("retries", conf.current().retries),
+            base_seconds=tunables.value("retries.base", skill, own=options.get("retry_base")),
+            cap_seconds=tunables.value("retries.cap", skill, own=options.get("retry_cap")),
             kinds=options.get("error_kinds", {}),
         )
 

@@ -45,6 +45,12 @@ SCHEDULE = (
         every=timedelta(seconds=10),
         description="Records how each finished step came about.",
     ),
+    Entry(
+        name="celeriac: refresh topology",
+        task="execution.refresh_topology",
+        every=timedelta(minutes=1),
+        description="Counts the calls that the log tells of, and keeps a snapshot of what depends on what.",
+    ),
 )
 
 

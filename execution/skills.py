@@ -10,7 +10,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,7 @@ class SkillOptions:
     """What `@skill(...)` may say; each option is checked when the skill is defined."""
 
     capability: str = ""
+    calls: Sequence[str] = ()
     retries: int | None = None
     retry_base: Duration | None = None
     retry_cap: Duration | None = None
@@ -77,6 +78,8 @@ class SkillOptions:
         _one_of("blast_radius", self.blast_radius, BLAST_RADII)
         if self.autonomy:
             _one_of("autonomy", self.autonomy, LEVELS)
+        if isinstance(self.calls, str) or not all(self.calls):
+            raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
         if self.retries is not None and self.retries < 0:
             raise OptionInvalid(f"retries is {self.retries}; it counts the tries after the first, so 0 or more")
         for name in ("reserve", "budget"):
@@ -116,7 +119,7 @@ class SkillOptions:
         for name in ("retries", "breaker_threshold"):
             if getattr(self, name) is not None:
                 kept[name] = getattr(self, name)
-        for name in ("timebox", "stall_after", "breaker_cooldown", "retry_base", "retry_cap"):
+        for name in ("timebox", "stall_after", "breaker_cooldown", "retry_base", "retry_cap", "lease"):
             if getattr(self, name) is not None:
                 kept[name] = seconds(getattr(self, name), name=name)
         if self.error_kinds:

@@ -36,3 +36,11 @@ def record_provenance() -> None:
     from execution import provenance
 
     provenance.WATCH.run()
+
+
+@shared_task(name="execution.refresh_topology", ignore_result=True)
+def refresh_topology() -> None:
+    """Count what was seen, and keep a snapshot."""
+    from execution.topology import snapshots
+
+    snapshots.REFRESH.run()

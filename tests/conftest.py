@@ -62,10 +62,11 @@ def _close_the_ledger(django_db_setup: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _forget_rows() -> None:
     """Forget what this process remembers of rows that the last test's end has emptied."""
-    from execution import agents, openings
+    from execution import agents, openings, tunables
 
     agents.forget()
     openings.forget()
+    tunables.forget()
 
 
 @pytest.fixture

@@ -2,16 +2,27 @@
 
 from execution.models.agents import Agent, CapabilityLockout, Level
 from execution.models.checkpoints import Blob, Checkpoint, Kind
-from execution.models.cycles import CycleState, Tunable
+from execution.models.cycles import CycleState
 from execution.models.events import Event, EventReader
 from execution.models.jobs import ItemState, Job, JobItem, JobLane
 from execution.models.limits import Breaker, BreakerState, ConcurrencyKey
 from execution.models.memory import Memory, MemoryRule, MemoryUpdate, Operation, UpdateOutcome
 from execution.models.phases import Phase
 from execution.models.provenance import Lineage, Provenance, Relation
+from execution.models.records import (
+    Action,
+    Assessment,
+    AssessmentKind,
+    Record,
+    RecordHold,
+    RecordParent,
+    Verdict,
+)
 from execution.models.runs import ENDED, Run, RunState
+from execution.models.services import ObservedCall, Service, ServiceDependency, Tier
 from execution.models.sessions import Session, SessionCheckpoint, SessionStatus
 from execution.models.steps import UNFINISHED, Attempt, Ending, Need, Step, StepState, Waiting
+from execution.models.tunables import Tunable
 from execution.models.waits import (
     Chord,
     ChordPart,
@@ -29,7 +40,10 @@ from execution.models.workflows import Workflow
 __all__ = [
     "ENDED",
     "UNFINISHED",
+    "Action",
     "Agent",
+    "Assessment",
+    "AssessmentKind",
     "Attempt",
     "Blob",
     "Breaker",
@@ -58,22 +72,30 @@ __all__ = [
     "MemoryRule",
     "MemoryUpdate",
     "Need",
+    "ObservedCall",
     "Operation",
     "Phase",
     "Provenance",
+    "Record",
+    "RecordHold",
+    "RecordParent",
     "Relation",
     "Run",
     "RunState",
+    "Service",
+    "ServiceDependency",
     "Session",
     "SessionCheckpoint",
     "SessionStatus",
     "Signal",
     "Step",
     "StepState",
+    "Tier",
     "Timer",
     "TimerKind",
     "Tunable",
     "UpdateOutcome",
+    "Verdict",
     "Waiting",
     "Worker",
     "Workflow",

@@ -1,4 +1,4 @@
-"""What periodic work remembers, and what may be tuned while it runs."""
+"""What periodic work remembers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,3 @@ class CycleState(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class Tunable(models.Model):
-    """A number that running workers re-read every second."""
-
-    name = models.CharField(primary_key=True, max_length=200)
-    value = models.FloatField()
-    updated_at = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return f"{self.name} = {self.value}"

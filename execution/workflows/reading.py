@@ -6,7 +6,7 @@ is. What can be checked is checked, also beside a part that cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from execution.workflows.known import Known
 from execution.workflows.spec import Definition, Fallback, Input, Phase, Retry, Step
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Known = Callable[[tuple[str | int, ...]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +81,10 @@ def look_at(path: str | Path, known: Known | None = None) -> Read:
 def look(text: str, *, file: str = "<text>", known: Known | None = None) -> Read:
     """Read a text and return what was found; nothing is raised."""
     source = sources.read(text)
-    found = [_finding(file, flaw.mark, flaw.path, flaw.text) for flaw in source.flaws]
+    found = [finding(file, flaw.mark, flaw.path, flaw.text) for flaw in source.flaws]
     definition = None
     if source.data is None and not found:
-        found.append(_finding(file, sources.Mark(1, 1), (), "the file is empty; `manage.py workflow new` writes one"))
+        found.append(finding(file, sources.Mark(1, 1), (), "the file is empty; `manage.py workflow new` writes one"))
     elif source.data is not None:
         definition, more = _checked(source, file, known)
         found += more
@@ -100,14 +101,14 @@ def _whole(found: Read) -> Definition:
 
 
 def _unreadable(file: str, text: str) -> Read:
-    return Read(definition=None, findings=(_finding(file, sources.Mark(1, 1), (), text),))
+    return Read(definition=None, findings=(finding(file, sources.Mark(1, 1), (), text),))
 
 
 def _checked(source: sources.Source, file: str, known: Known | None) -> tuple[Definition | None, list[Finding]]:
     """Return the definition and what is wrong with it: first field by field, then between its parts."""
     if not isinstance(source.data, Mapping):
         text = f"a definition is a mapping with name and steps, not {_kind(source.data)}"
-        return None, [_finding(file, source.mark(()), (), text)]
+        return None, [finding(file, source.mark(()), (), text)]
     definition, errors = None, []
     try:
         definition = Definition.model_validate(source.data)
@@ -115,12 +116,12 @@ def _checked(source: sources.Source, file: str, known: Known | None) -> tuple[De
         errors = [one for one in error.errors(include_url=False) if one["type"] != fields.OF_THE_WHOLE]
     flawed = {flaw.path for flaw in source.flaws}
     errors = [one for one in errors if one["input"] is not None or one["loc"] not in flawed]
-    found = [_of_field(one, source, file) for one in errors[: checking.MOST_PROBLEMS]]
+    found = [of_field(one, source, file) for one in errors[: checking.MOST_PROBLEMS]]
     draft = Draft.of(definition) if definition is not None else _draft(source.data)
     between = checking.problems(draft, known)
     for problem in islice(between, checking.MOST_PROBLEMS - len(found)):
         mark = source.mark(problem.path, of_key=problem.is_of_key)
-        found.append(_finding(file, mark, problem.path, problem.text, is_error=problem.is_error))
+        found.append(finding(file, mark, problem.path, problem.text, is_error=problem.is_error))
     return definition, found + list(_python_names(source, file))
 
 
@@ -128,7 +129,7 @@ def _python_names(source: sources.Source, file: str) -> Iterator[Finding]:
     """Yield the fields that are only written so in Python."""
     for path, mark in source.keys.items():
         if len(path) == 3 and path[0] == "steps" and path[2] == "with_":
-            yield _finding(file, mark, path, "there is no field 'with_'; did you mean 'with'?")
+            yield finding(file, mark, path, "there is no field 'with_'; did you mean 'with'?")
 
 
 def _draft(data: Mapping[str, Any]) -> Draft:
@@ -168,9 +169,8 @@ def _amount(given: Any) -> fields.AmountOf | None:
         return None
 
 
-def _finding(
-    file: str, mark: sources.Mark, path: tuple[str | int, ...], text: str, *, is_error: bool = True
-) -> Finding:
+def finding(file: str, mark: sources.Mark, path: tuple[str | int, ...], text: str, *, is_error: bool = True) -> Finding:
+    """Return what is wrong, or may be, at a place of a file."""
     return Finding(file=file, line=mark.line, column=mark.column, path=written(path), text=text, is_error=is_error)
 
 
@@ -182,14 +182,14 @@ def written(path: tuple[str | int, ...]) -> str:
     return found
 
 
-def _of_field(error: ErrorDetails, source: sources.Source, file: str) -> Finding:
-    """Return pydantic's error as a finding, in this project's words."""
+def of_field(error: ErrorDetails, source: sources.Source, file: str, known: _Known | None = None) -> Finding:
+    """Return pydantic's error as a finding, in this project's words; `known` tells which fields may stand at a path."""
     path = tuple(part for part in error["loc"] if part != "[key]")
     is_of_key = error["type"] in ("extra_forbidden", "missing") or path != error["loc"]
-    return _finding(file, source.mark(path, of_key=is_of_key), path, _said(error, path))
+    return finding(file, source.mark(path, of_key=is_of_key), path, _said(error, path, known or _fields_at))
 
 
-def _said(error: ErrorDetails, path: tuple[str | int, ...]) -> str:
+def _said(error: ErrorDetails, path: tuple[str | int, ...], known: _Known) -> str:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind in _WANTED:
         return f"is {fields.shown(given)}, and has to be {_WANTED[kind]}"
@@ -197,7 +197,7 @@ def _said(error: ErrorDetails, path: tuple[str | int, ...]) -> str:
         limit = next(value for name, value in context.items() if name in _BOUNDS)
         return f"is {fields.shown(given)}, and has to be {_LIMITS[kind]} {limit:,}"
     return {
-        "extra_forbidden": lambda: _unknown_field(path),
+        "extra_forbidden": lambda: _unknown_field(path, known(path[:-1])),
         "missing": lambda: f"{str(path[-1])!r} is missing",
         "string_pattern_mismatch": lambda: _misnamed(str(given), context["pattern"]),
         "literal_error": lambda: _not_one_of(given, context["expected"]),
@@ -246,8 +246,8 @@ _OTHER_WORDS = {
 """What other systems call our fields."""
 
 
-def _unknown_field(path: tuple[str | int, ...]) -> str:
-    name, known = str(path[-1]), _fields_at(path[:-1])
+def _unknown_field(path: tuple[str | int, ...], known: Sequence[str]) -> str:
+    name = str(path[-1])
     other = _OTHER_WORDS.get(name)
     if other in known:
         return f"there is no field {name!r}; here it is called {other!r}"

@@ -28,7 +28,7 @@ _SIGNS = {
     "cancelled": "M-6,0 h12",
 }
 _FILLED = ("running", "waiting", "parked")
-_STYLE = (
+STYLE = (
     "text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#111827}"
     ".n{font-size:13px;font-weight:600}.w{font-size:11px;fill:#4b5563}"
     ".a{fill:none;stroke:#6b7280;stroke-width:1.4}.t{font-size:15px;font-weight:600}"
@@ -48,7 +48,7 @@ def _lines(definition: Definition, states: Mapping[str, str]) -> Iterator[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}"'
         f' viewBox="0 0 {width:g} {height:g}" role="img" aria-label={quoteattr(f"workflow {definition.name}")}>'
     )
-    yield f"<title>{escape(definition.name)}</title><style>{_STYLE}</style>"
+    yield f"<title>{escape(definition.name)}</title><style>{STYLE}</style>"
     yield (
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#6b7280"/></marker></defs>'
@@ -56,13 +56,13 @@ def _lines(definition: Definition, states: Mapping[str, str]) -> Iterator[str]:
     yield f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>'
     yield f'<text class="t" x="24" y="28">{escape(definition.name)}</text><g transform="translate(0 {_HEAD - 10})">'
     for points in placed.arrows.values():
-        yield f'<path class="a" d="{_curve(points)}" marker-end="url(#tip)"/>'
+        yield f'<path class="a" d="{curve(points)}" marker-end="url(#tip)"/>'
     for name, corner in placed.corners.items():
         yield _step(name, definition.steps[name], corner, states.get(name, ""))
     yield "</g></svg>"
 
 
-def _curve(points: Sequence[Point]) -> str:
+def curve(points: Sequence[Point]) -> str:
     """Return a smooth way through points: curves between the layers, straight lines through their lanes."""
     (x, y), *rest = points
     path = f"M{x:g},{y:g}"

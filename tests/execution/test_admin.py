@@ -13,7 +13,20 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from execution import agents, ids, jobs, ledger, memory, memory_rules, runs, sessions, values, workflows
+from execution import (
+    agents,
+    ids,
+    jobs,
+    ledger,
+    memory,
+    memory_rules,
+    records,
+    runs,
+    sessions,
+    tunables,
+    values,
+    workflows,
+)
 from execution.admin import lists, shown
 from execution.ledger import Record
 from execution.models import (
@@ -36,10 +49,13 @@ from execution.models import (
     Lineage,
     MemoryUpdate,
     Need,
+    ObservedCall,
     Phase,
     Provenance,
     Run,
     RunState,
+    Service,
+    ServiceDependency,
     Signal,
     Step,
     Timer,
@@ -54,6 +70,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # What a list asks, whatever it holds: session, user, plan, count, rows; and its filters' choices.
 QUERIES = {
     "agent": 5,
+    "assessment": 5,
     "attempt": 5,
     "blob": 5,
     "breaker": 5,
@@ -78,10 +95,16 @@ QUERIES = {
     "run": 6,
     "session": 5,
     "sessioncheckpoint": 5,
+    "observedcall": 5,
+    "recordhold": 5,
+    "recordparent": 5,
+    "service": 5,
+    "servicedependency": 5,
     "signal": 5,
     "step": 6,
     "timer": 5,
     "tunable": 5,
+    "verdict": 5,
     "worker": 5,
     "workflow": 5,
 }
@@ -165,7 +188,16 @@ def fill(count):
         sessions.close(sessions.open(f"chat {mark}", state={"a": 1}))
         Need.objects.create(step_id=run.id, needed_id=other.id)
         Timer.objects.create(kind="sleep", due_at=timezone.now() + timedelta(hours=1), step_id=run.id, run_id=run.id)
-        Tunable.objects.create(name=mark, value=1)
+        Tunable.objects.create(name="jobs.chunk", subject=mark, value=1)
+        fact = records.assess("slo_status", subject="service:a", producer="tests")
+        records.judge("check", subject="agent:a", action="flag", producer="tests", parents=[fact], run=run, agent=agent)
+        records.hold(fact, mark)
+        needed, service = Service.objects.create(name=f"{mark}-a"), Service.objects.create(name=mark)
+        ServiceDependency.objects.create(service=service, needed=needed, wants=["ordered"])
+        seen_at = timezone.now()
+        ObservedCall.objects.create(
+            caller=f"skill:{mark}", callee="skill:a", call_count=1, first_seen_at=seen_at, last_seen_at=seen_at
+        )
         Worker.objects.create(hostname=mark, pid=1, lock_number=1, queues=["default"])
 
 
@@ -206,7 +238,7 @@ def test_every_page_opens(operator):
 
 def test_lists_are_read_only(operator):
     """What the ledger alone may write offers no addition, change or deletion."""
-    editable = {"agent", "capabilitylockout", "breaker", "concurrencykey", "tunable"}
+    editable = {"agent", "capabilitylockout", "breaker", "concurrencykey", "service", "tunable"}
     request = operator.get(listed("run")).wsgi_request
     for name in QUERIES:
         found = admin.site.get_model_admin(apps.get_model("execution", name))
@@ -426,7 +458,7 @@ def test_change_of_an_agent_keeps_what_is_spent(operator):
     assert (agent.description, agent.spent_cost) == ("new", 5)
 
 
-@pytest.mark.parametrize("name", ["agent", "capabilitylockout", "concurrencykey", "tunable"])
+@pytest.mark.parametrize("name", ["agent", "capabilitylockout", "concurrencykey", "service", "tunable"])
 def test_form_for_a_new_row(operator, name):
     """A new row's form shows nothing that is not there yet."""
     content = operator.get(reverse(f"admin:execution_{name}_add")).content.decode()
@@ -475,13 +507,46 @@ def test_key_is_changed(operator):
     assert LogEntry.objects.get().object_id == "api"
 
 
-def test_tunable_is_changed(operator):
-    """A tunable's history says what it was."""
-    tunable = Tunable.objects.create(name="window", value=500)
-    change(operator, tunable, value="250")
-    tunable.refresh_from_db()
-    assert tunable.value == 250
-    assert LogEntry.objects.get().change_message == "value: 500.0 → 250.0"
+def test_tunable_is_set_and_reset(operator):
+    """A tunable is set and reset through its verbs, within its bounds; its history says what it was."""
+    form = {"name": "retries.base", "subject": "", "value": "9000", "reason": "a slow day"}
+    refused = operator.post(reverse("admin:execution_tunable_add"), form)
+    assert "between 0.01 and 3,600 seconds" in words_of(refused)
+    operator.post(reverse("admin:execution_tunable_add"), form | {"value": "4"})
+    tunable = Tunable.objects.get()
+    change(operator, tunable, value="2.5", reason="a slower day")
+    assert (tunables.value("retries.base"), Tunable.objects.get().set_by) == (2.5, "operator")
+    assert LogEntry.objects.first().change_message == "value: 4.0 → 2.5. Reason: a slower day"
+    operator.post(reverse("admin:execution_tunable_delete", args=[tunable.pk]), {"post": "yes"})
+    assert tunables.value("retries.base") == 1
+    kinds = Event.objects.filter(kind__startswith="tunable.").order_by("id").values_list("kind", flat=True)
+    assert list(kinds) == ["tunable.set", "tunable.set", "tunable.reset"]
+
+
+def test_service_is_declared(operator):
+    """A service is declared as by a file, with its dependencies; the same rules hold, and each change is an event."""
+    Service.objects.create(name="ledger")
+    rows = {"dependencies-TOTAL_FORMS": "1", "dependencies-INITIAL_FORMS": "0", "dependencies-0-needed": "ledger",
+            "dependencies-0-wants": "ordered"}  # fmt: skip
+    form = {"name": "payments", "tier": "critical", "owner": "money", "description": "", "contract": '{"avail": 1}',
+            "guarantees": "idempotent", **rows}  # fmt: skip
+    address = reverse("admin:execution_service_add")
+    assert "avail" in str(operator.post(address, form).context["adminform"].form.errors)
+    assert "name" in operator.post(address, form | {"name": "Pay Ments"}).context["adminform"].form.errors
+    operator.post(address, form | {"contract": '{"availability": 0.9}'})
+    made = Service.objects.get(pk="payments")
+    assert (made.tier, made.contract, made.guarantees) == ("critical", {"availability": 0.9}, ["idempotent"])
+    dependency = ServiceDependency.objects.get()
+    assert (dependency.needed_id, dependency.wants) == ("ledger", ["ordered"])
+    rows = {"dependencies-TOTAL_FORMS": "1", "dependencies-INITIAL_FORMS": "1", "dependencies-0-id": dependency.pk,
+            "dependencies-0-service": "payments", "dependencies-0-needed": "ledger", "dependencies-0-wants": "",
+            "dependencies-0-DELETE": "on"}  # fmt: skip
+    change(operator, made, tier="low", owner="money", description="", contract="{}", guarantees="", **rows)
+    made.refresh_from_db()
+    assert (made.tier, made.contract, ServiceDependency.objects.count()) == ("low", {}, 0)
+    told = Event.objects.filter(kind="service.declared").order_by("id").values_list("data", flat=True)
+    assert [(one["is_new"], one["by"]) for one in told] == [(True, "operator"), (False, "operator")]
+    assert LogEntry.objects.count() == 2
 
 
 def test_more_than_an_action_takes(operator, monkeypatch):
