@@ -17,7 +17,11 @@ class SkillUnknown(CeleriacError):
         self.name, self.nearest = name, nearest
 
     def __str__(self) -> str:
-        hint = f"did you mean {self.nearest!r}?" if self.nearest else "import the module that defines it"
+        hint = (
+            f"did you mean {self.nearest!r}?"
+            if self.nearest
+            else ("tasks.py of each installed app is looked through; import its module where the Celery app is made")
+        )
         return f"there is no skill named {self.name!r}; {hint}"
 
 

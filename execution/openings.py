@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from execution import agents, amounts, conf, doorbell, ledger, values
+from execution import agents, amounts, conf, doorbell, ledger, texts, values
 from execution.durations import Duration, seconds
 from execution.exceptions import BudgetTooSmall, LedgerAway, OptionInvalid
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 CHILD_OPTIONS = frozenset({"agent", "priority", "queue", "tags", "deadline"})
-LONGEST_TEXT = 255
 
 Opening = tuple[uuid.UUID, Any, str | None]
 """One run to open: its id, its input, its idempotency key."""
@@ -71,9 +70,9 @@ def template_of(
     reserve = amounts.limit(options.reserve, "reserve")
     _check_reserve(task, limit, reserve)
     wishes = {
-        "correlation_id": _text("correlation_id", correlation_id),
-        "priority": _priority(options.priority if priority is None else priority),
-        "queue": _text("queue", queue or options.queue or _route(task), longest=200),
+        "correlation_id": texts.checked("correlation_id", correlation_id),
+        "priority": amounts.priority(options.priority if priority is None else priority),
+        "queue": texts.checked("queue", queue or options.queue or _route(task), longest=200),
         "tags": _tags(tags),
         "start_at": _moment("start_at", start_at),
         "deadline_at": _moment("deadline", _deadline(deadline)),
@@ -224,21 +223,13 @@ def check_key(key: Any) -> str | None:
     """Return an idempotency key that the ledger can hold."""
     if key is not None and (not isinstance(key, str) or not key):
         raise OptionInvalid(f"key is {key!r:.80}; an idempotency key is text: runs.key_of(...) makes one of any parts")
-    return None if key is None else _text("key", key, hint="; runs.key_of(...) makes a short one of any parts")
-
-
-def _text(name: str, value: Any, *, longest: int = LONGEST_TEXT, hint: str = "") -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise OptionInvalid(f"{name} is {value!r:.80}; it is text")
-    if len(value) > longest:
-        raise OptionInvalid(f"{name} has {len(value)} characters, {longest} at most: {value[:60]!r}...{hint}")
-    return value
+    return None if key is None else texts.checked("key", key, hint="; runs.key_of(...) makes a short one of any parts")
 
 
 def _tags(tags: Iterable[str]) -> list[str]:
-    if isinstance(tags, str):
-        raise OptionInvalid(f"tags is {tags!r}; write a list, such as [{tags!r}]")
-    return [_text("a tag", str(tag), longest=100) for tag in tags]
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise OptionInvalid(f"tags is {tags!r:.80}; write a list, such as [{str(tags or 'weekly')!r:.80}]")
+    return [texts.checked("a tag", str(tag), longest=100) for tag in tags]
 
 
 def _route(task: SkillTask) -> str:
@@ -249,12 +240,6 @@ def _route(task: SkillTask) -> str:
     route = app.amqp.router.route(given, task.name)
     queue = route.get("queue")
     return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
-
-
-def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -32768 <= value <= 32767:
-        raise OptionInvalid(f"priority is {value!r}; it lies between -32768 and 32767, and higher goes first")
-    return value
 
 
 def _check_reserve(task: SkillTask, limit: dict[str, Any], reserve: dict[str, Any]) -> None:
@@ -309,4 +294,7 @@ def _moment(name: str, value: Any) -> str | None:
 def _deadline(value: datetime | Duration | None) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
-    return timezone.now() + timedelta(seconds=seconds(value, name="deadline"))
+    length = seconds(value, name="deadline")
+    if length <= 0:
+        raise OptionInvalid(f"deadline is {value!r}; it lasts longer than nothing")
+    return timezone.now() + timedelta(seconds=length)
