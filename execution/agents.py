@@ -23,6 +23,8 @@ _known: dict[str, uuid.UUID] = {}
 def id_of(name: str | Agent | None) -> uuid.UUID:
     """Return an agent's id; without a name, the default agent's, made on first use."""
     if isinstance(name, Agent):
+        if name._state.adding:  # noqa: SLF001 - Django's documented name
+            raise AgentUnknown(name.name)
         return name.id
     wanted = name or DEFAULT
     if wanted not in _known:

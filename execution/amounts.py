@@ -1,4 +1,4 @@
-"""Amounts: money as exact decimals, tokens as whole numbers; neither is ever less than nothing."""
+"""Amounts: money as exact decimals, tokens as whole numbers, neither ever less than nothing; and priorities."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def token_count(value: int, place: str) -> int:
         raise OptionInvalid(f"the tokens of {place!r} are {value!r}; write a whole number")
     if not 0 <= value < _MOST_TOKENS:
         raise OptionInvalid(f"the tokens of {place!r} are {value}; they cannot be less than none, nor 2**63 or more")
+    return value
+
+
+def priority(value: Any) -> int:
+    """Return a priority that its column can hold."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -32768 <= value <= 32767:
+        raise OptionInvalid(f"priority is {value!r}; it lies between -32768 and 32767, and higher goes first")
     return value
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class ExecutionConfig(AppConfig):
@@ -13,11 +16,18 @@ class ExecutionConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and connect what happens after a migration."""
+        """Register the system checks, and connect what happens after a migration and when Celery looks for tasks."""
+        from celery.signals import import_modules
         from django.db.models.signals import post_migrate
 
         from execution import checks, results, schedule, telemetry  # noqa: F401 - importing the checks registers them
 
         results.install_everywhere()
         telemetry.connect()
+        import_modules.connect(_import_skills)
         post_migrate.connect(schedule.install_after_migrate, sender=self)
+
+
+def _import_skills(**_: Any) -> None:
+    """Import `skills.py` of each installed app, when and where Celery's `autodiscover_tasks` imports `tasks.py`."""
+    autodiscover_modules("skills")

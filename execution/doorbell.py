@@ -104,6 +104,7 @@ def publish(rings: Sequence[Ring], app: Celery | None = None, *, insists: bool =
     away: tuple[type[BaseException], ...] = (OperationalError, OSError, *_connection_errors(app))
     try:
         with app.producer_or_acquire() as producer:
+            _reach(producer.connection)
             for ring in rings:
                 _send(app, producer, ring)
                 sent += 1
@@ -112,6 +113,11 @@ def publish(rings: Sequence[Ring], app: Celery | None = None, *, insists: bool =
         _rooms.close()
         _unring(rings[sent:])
     return sent
+
+
+def _reach(broker: Any) -> None:
+    """Connect, trying each of the broker's hosts without a pause: by itself kombu tries again for six seconds."""
+    broker.ensure_connection(max_retries=len(broker.alt), interval_start=0, interval_step=0)
 
 
 def _connection_errors(app: Celery) -> tuple[type[BaseException], ...]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_WHERE_SKILLS_ARE = (
+    "skills.py and tasks.py of each installed app are looked through; import any other module where your Celery app is"
+)
+
 
 class CeleriacError(Exception):
     """The base of every error of this project."""
@@ -18,7 +22,7 @@ class SkillUnknown(CeleriacError):
         self.name, self.nearest = name, nearest
 
     def __str__(self) -> str:
-        hint = f"did you mean {self.nearest!r}?" if self.nearest else "import the module that defines it"
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else _WHERE_SKILLS_ARE
         return f"there is no skill named {self.name!r}; {hint}"
 
 

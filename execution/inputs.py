@@ -112,7 +112,7 @@ class Types:
 
         for name in kwargs:
             if name not in self._signature.parameters:
-                near = get_close_matches(name, [*self._signature.parameters, *runs.OPTIONS], n=1)
+                near = get_close_matches(str(name), [*self._signature.parameters, *runs.OPTIONS], n=1)
                 if near:
                     return f"; did you mean {near[0]!r}?"
         return f"; it takes {self._signature}"

@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from execution import agents, amounts, conf, doorbell, ledger, values
+from execution import agents, amounts, conf, doorbell, ledger, texts, values
 from execution.durations import Duration, seconds
 from execution.exceptions import BudgetTooSmall, LedgerAway, NotPossible, OptionInvalid, SkillUnknown, WorkflowUnknown
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 CHILD_OPTIONS = frozenset({"agent", "priority", "queue", "tags", "deadline"})
-LONGEST_TEXT = 255
 
 Opening = tuple[uuid.UUID, Any, str | None]
 """One run to open: its id, its input, its idempotency key."""
@@ -102,7 +101,7 @@ def template_of(
         "workflow": task.name,
         "version": task.version,
         "agent_id": str(agents.id_of(agent or options.agent or None)),
-        "correlation_id": _text("correlation_id", correlation_id),
+        "correlation_id": texts.checked("correlation_id", correlation_id),
         "tags": tags_of(tags),
         "start_at": _moment("start_at", start_at),
         "deadline_at": _moment("deadline", _deadline(deadline)),
@@ -111,9 +110,9 @@ def template_of(
         "budget_tokens": limit.get("tokens"),
         "canvas": canvas,
     }
-    queue = _text("queue", queue, longest=200) if queue else None
+    queue = texts.checked("queue", queue, longest=200) if queue else None
     if priority is not None:
-        priority = _priority(priority)
+        priority = amounts.priority(priority)
     if not isinstance(task, SkillTask):
         return wishes | {"queue": queue, "priority": priority}
     part = step_part(task, options, queue=queue, priority=priority)
@@ -335,22 +334,14 @@ def check_key(key: Any) -> str | None:
     """Return an idempotency key that the ledger can hold."""
     if key is not None and (not isinstance(key, str) or not key):
         raise OptionInvalid(f"key is {key!r:.80}; an idempotency key is text: runs.key_of(...) makes one of any parts")
-    return None if key is None else _text("key", key, hint="; runs.key_of(...) makes a short one of any parts")
-
-
-def _text(name: str, value: Any, *, longest: int = LONGEST_TEXT, hint: str = "") -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise OptionInvalid(f"{name} is {value!r:.80}; it is text")
-    if len(value) > longest:
-        raise OptionInvalid(f"{name} has {len(value)} characters, {longest} at most: {value[:60]!r}...{hint}")
-    return value
+    return None if key is None else texts.checked("key", key, hint="; runs.key_of(...) makes a short one of any parts")
 
 
 def tags_of(tags: Iterable[str]) -> list[str]:
     """Return tags as the ledger holds them."""
-    if isinstance(tags, str):
-        raise OptionInvalid(f"tags is {tags!r}; write a list, such as [{tags!r}]")
-    return [_text("a tag", str(tag), longest=100) for tag in tags]
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise OptionInvalid(f"tags is {tags!r:.80}; write a list, such as [{str(tags or 'weekly')!r:.80}]")
+    return [texts.checked("a tag", str(tag), longest=100) for tag in tags]
 
 
 def route(task: SkillTask) -> str:
@@ -361,12 +352,6 @@ def route(task: SkillTask) -> str:
     route = app.amqp.router.route(given, task.name)
     queue = route.get("queue")
     return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
-
-
-def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -32768 <= value <= 32767:
-        raise OptionInvalid(f"priority is {value!r}; it lies between -32768 and 32767, and higher goes first")
-    return value
 
 
 def _check_reserve(task: SkillTask | Stored, limit: dict[str, Any], reserve: dict[str, Any]) -> None:
@@ -382,7 +367,7 @@ def ensure_key(name: str) -> None:
     """Make the row of a concurrency key that one step at a time may hold, where there is none."""
     from execution.skills import SkillOptions
 
-    _ensure_key(SkillOptions(key=_text("key", name, longest=200)))
+    _ensure_key(SkillOptions(key=texts.checked("key", name, longest=200)))
 
 
 def _ensure_key(options: SkillOptions) -> None:
@@ -433,4 +418,7 @@ def _moment(name: str, value: Any) -> str | None:
 def _deadline(value: datetime | Duration | None) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
-    return timezone.now() + timedelta(seconds=seconds(value, name="deadline"))
+    length = seconds(value, name="deadline")
+    if length <= 0:
+        raise OptionInvalid(f"deadline is {value!r}; it lasts longer than nothing")
+    return timezone.now() + timedelta(seconds=length)

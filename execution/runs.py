@@ -89,8 +89,10 @@ def start(
     """
     for name in unknown:
         raise unknown_option(name, OPTIONS, "runs.start")
+    if run_id is not None and not isinstance(run_id, uuid.UUID):
+        raise OptionInvalid(f"run_id is {run_id!r:.80}; it is a UUID, as execution.ids.new() makes them")
     task = task_of(skill)
-    given = task.bind_input(tuple(args), input or {})
+    given = task.bind_input(tuple(args), {} if input is None else input)
     wanted = check_key(key)
     with reaching(f"open a run of {task.name!r}"), nullcontext() if session is None else transaction.atomic():
         template = template_of(

@@ -20,9 +20,9 @@ from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 from celery.result import AsyncResult as Result
 
-from execution import amounts, inputs
+from execution import amounts, inputs, texts
 from execution.durations import Duration, seconds
-from execution.exceptions import OptionInvalid, SkillUnknown
+from execution.exceptions import InputInvalid, OptionInvalid, SkillUnknown
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,6 +35,12 @@ ON_LOST = ("release", "charge")
 ON_NEW_VERSION = ("continue", "restart", "park")
 LEVELS = ("observer", "advisor", "limited_autonomous", "autonomous", "fully_autonomous")
 ERROR_KINDS = ("transient", "permanent", "resource", "unknown")
+_TEXTS = dict.fromkeys(("capability", "fallback", "breaker", "key", "rate", "queue", "agent"), 200) | {"version": 100}
+_COUNTS = {
+    "retries": (0, "the tries after the first"),
+    "key_limit": (1, "steps at once"),
+    "breaker_threshold": (1, "failures in a row"),
+}
 BLAST_RADII = {"none": 0, "low": 2, "medium": 3, "high": 3, "critical": 4}
 
 
@@ -80,19 +86,24 @@ class SkillOptions:
             _one_of("autonomy", self.autonomy, LEVELS)
         if isinstance(self.calls, str) or not all(self.calls):
             raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
-        if self.retries is not None and self.retries < 0:
-            raise OptionInvalid(f"retries is {self.retries}; it counts the tries after the first, so 0 or more")
+        for name, longest in _TEXTS.items():
+            if getattr(self, name) is not None:
+                texts.checked(name, getattr(self, name), longest=longest)
+        for name, (least, what) in _COUNTS.items():
+            self._check_count(name, least, what)
         for name in ("reserve", "budget"):
             amounts.limit(getattr(self, name) or None, name)
         for kind in self.error_kinds.values():
             _one_of("an error's kind", kind, ERROR_KINDS)
-        if self.key_limit is not None and self.key_limit < 1:
-            raise OptionInvalid(f"key_limit is {self.key_limit}; it counts steps at once, so 1 or more")
         if (self.key_limit is not None or self.rate) and not self.key:
             raise OptionInvalid("key_limit and rate belong to a concurrency key: name it with key='...'")
-        if not -32768 <= self.priority <= 32767:
-            raise OptionInvalid(f"priority is {self.priority}; it lies between -32768 and 32767, and higher goes first")
+        amounts.priority(self.priority)
         self._check_durations()
+
+    def _check_count(self, name: str, least: int, what: str) -> None:
+        given = getattr(self, name)
+        if given is not None and (type(given) is not int or not least <= given < 2**31):
+            raise OptionInvalid(f"{name} is {given!r}; it counts {what}, so {least} or more, below 2**31")
 
     def _check_durations(self) -> None:
         for name in ("timebox", "stall_after", "breaker_cooldown", "retry_base", "retry_cap", "lease"):
@@ -138,15 +149,17 @@ class SkillOptions:
             return None
         count, _, per = self.rate.partition("/")
         try:
-            unit = per if per[:1].isdigit() else f"1{per}"
-            return int(count), seconds(unit, name="rate")
+            parts = int(count), seconds(per if per[:1].isdigit() else f"1{per}", name="rate")
         except (ValueError, OptionInvalid):
-            raise OptionInvalid(f"rate is {self.rate!r}; write it as '10/s' or '100/5m'") from None
+            parts = 0, 0.0
+        if min(parts) <= 0:
+            raise OptionInvalid(f"rate is {self.rate!r}; write it as '10/s' or '100/5m'")
+        return parts
 
 
 def _one_of(name: str, value: str, allowed: Any) -> None:
     if value not in allowed:
-        near = get_close_matches(value, list(allowed), n=1)
+        near = get_close_matches(str(value), list(allowed), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise OptionInvalid(f"{name} is {value!r}, not one of {', '.join(allowed)}{hint}")
 
@@ -277,6 +290,8 @@ class SkillTask(DjangoTask):
 
     def bind_input(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the input as it will be stored, or say what is wrong with it before a run opens."""
+        if not isinstance(kwargs, Mapping):
+            raise InputInvalid(self.name, f"it is a mapping of parameters to values, not {kwargs!r:.80}")
         if self.takes_input is None:
             self._check_signature(args, kwargs)
             return {"args": list(args), "kwargs": dict(kwargs)}
@@ -387,7 +402,13 @@ def skill(name: str | Callable[..., Any] | None = None, *, base: type[SkillTask]
         parameters = list(inspect.signature(function).parameters.values())
         takes_context = bool(parameters) and parameters[0].name == "ctx"
         takes_input = inspect.Signature(parameters[1:] if takes_context else parameters)
-        task_name = name or f"{function.__module__}.{function.__qualname__}"
+        given = f"{function.__module__}.{function.__qualname__}" if name is None else name
+        task_name = texts.checked("the name of a skill", given, least=1, longest=200)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionInvalid(
+                f"the skill {task_name!r} is a generator, and nobody would keep what it yields: "
+                "record each part with ctx.append, and return a value"
+            )
 
         @functools.wraps(function)
         def run(self: SkillTask, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
-from execution import sessions, words
+from execution import sessions, skills, words
 from execution.models import (
     ENDED,
     UNFINISHED,
@@ -467,6 +467,9 @@ def _slots(case: _Case) -> Said:
     if tick is None or tick < case.now - SILENT_AFTER:
         text += "; but upkeep has not ticked" + (f" since {case.when(tick)}" if tick else " yet")
         return text, ["manage.py doctor"], facts
+    if case.step.skill not in skills.all_skills():
+        text += f"; but no skill is named {case.step.skill!r} here; a worker that knows none drops its message"
+        return text, ["a worker that imports its module"], facts
     return text, ["its message, within a second or two"], facts
 
 

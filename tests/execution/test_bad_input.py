@@ -63,6 +63,11 @@ NAIVE = dt.datetime(2030, 1, 1)  # noqa: DTZ001 - the mistake
         ({"priority": "high"}, OptionInvalid, "priority is 'high'"),
         ({"queue": "q" * 201}, OptionInvalid, "queue has 201 characters, 200 at most"),
         ({"tags": "one"}, OptionInvalid, r"tags is 'one'; write a list, such as \['one'\]"),
+        ({"tags": None}, OptionInvalid, r"tags is None; write a list, such as \['weekly'\]"),
+        ({"run_id": "abc"}, OptionInvalid, "run_id is 'abc'; it is a UUID"),
+        ({"deadline": 0}, OptionInvalid, "deadline is 0; it lasts longer than nothing"),
+        ({"deadline": 10**15}, OptionInvalid, "fifty years are the longest"),
+        ({"agent": Agent(name="ann")}, AgentUnknown, "there is no agent named 'ann'"),
         ({"tags": ["t" * 101]}, OptionInvalid, "a tag has 101 characters"),
         ({"correlation_id": "c" * 256}, OptionInvalid, "correlation_id has 256 characters"),
         ({"correlation_id": 7}, OptionInvalid, "correlation_id is 7; it is text"),
@@ -101,6 +106,62 @@ def test_start_with_input_that_cannot_be_stored_opens_nothing(settings, value, e
         plain.start(value=value)
     assert not Run.objects.exists()
     assert not Blob.objects.exists()
+
+
+@pytest.mark.parametrize("given", [["value"], "value", 7])
+def test_start_with_input_that_is_no_mapping_opens_nothing(given):
+    """What is given by place and not by name is refused with what it was."""
+    with pytest.raises(InputInvalid, match="it is a mapping of parameters to values, not "):
+        runs.start(plain, given)
+    with pytest.raises(InputInvalid, match="it is a mapping of parameters to values, not "):
+        runs.start_many(plain, [{}, given])
+    with pytest.raises(InputInvalid, match="keywords must be strings; it takes"):
+        runs.start(plain, {1: "one"})
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retries": "3"}, "retries is '3'; it counts the tries after the first, so 0 or more"),
+        ({"breaker_threshold": 0}, "breaker_threshold is 0; it counts failures in a row, so 1 or more"),
+        ({"key": "k", "key_limit": 2**31}, "it counts steps at once, so 1 or more, below"),
+        ({"key": "k", "rate": "0/s"}, "rate is '0/s'; write it as '10/s'"),
+        ({"key": "k" * 201}, "key has 201 characters, 200 at most"),
+        ({"breaker": 5}, "breaker is 5; it is text"),
+        ({"version": 5}, "version is 5; it is text"),
+        ({"version": "v" * 101}, "version has 101 characters, 100 at most"),
+        ({"capability": "nul \0"}, "it is text"),
+        ({"lease": 10**12}, "lease is 1000000000000; fifty years are the longest"),
+        ({"priority": "high"}, "priority is 'high'; it lies between"),
+        ({"on_failure": 5}, "on_failure is 5, not one of halt, continue"),
+    ],
+)
+def test_skill_with_a_wrong_option_is_never_defined(options, said):
+    """An option that no run could be opened with is refused where it is written."""
+    with pytest.raises(OptionInvalid, match=said):
+        skill("bad.never", **options)(lambda ctx: 1)
+    assert "bad.never" not in current_app.tasks
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "0 characters, 1 at least"), ("s" * 201, "200 at most"), ("a\0b", "it is text"), (5, "is 5; it is text")],
+)
+def test_skill_with_a_wrong_name_is_never_defined(name, said):
+    """A name that the ledger cannot hold is refused where it is written."""
+    with pytest.raises(OptionInvalid, match=said):
+        skill(name)(lambda ctx: 1)
+
+
+def test_generator_is_no_skill():
+    """A function that yields would end at once with nothing done: it is refused where it is written."""
+
+    def pages(ctx):
+        yield 1
+
+    with pytest.raises(OptionInvalid, match="'bad.pages' is a generator, .* record each part with ctx.append"):
+        skill("bad.pages")(pages)
 
 
 @pytest.mark.parametrize(

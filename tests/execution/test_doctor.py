@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from config import celery_app
+from config import celery_app, substrate
 from execution import doctor, ledger
 from execution.doctor import broker, database, findings, work
 from execution.models import CycleState, Worker
@@ -30,7 +30,8 @@ def test_healthy_project(workers):
     wait_until(lambda: looked(work.workers, work.keepers)["upkeep.ticks"].level == doctor.OK)
     found = {finding.id: finding for finding in doctor.examine()}
     assert [finding for finding in found.values() if finding.level != doctor.OK] == []
-    assert "embedded PostgreSQL" in found["database.reachable"].text
+    kind = "embedded" if substrate.addresses().embeds_postgres else "external"
+    assert found["database.reachable"].text.startswith(f"{kind} PostgreSQL at")
     assert found["database.version"].text.startswith("PostgreSQL 1")
     assert found["broker.version"].text.startswith(("Redis", "Valkey"))
     assert "1 worker with 2 slots" in found["workers.alive"].text

@@ -1,8 +1,10 @@
 """One message a ready step, never more than a window, in the ledger's order; and never an error for a broker that is away."""
 
+import time
 from datetime import timedelta
 
 import pytest
+from celery import Celery
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -56,6 +58,17 @@ def test_broker_away_raises_nothing_and_is_left_alone(monkeypatch):
         skills.quick.start(number=number)
     assert len(tries) == 1
     assert Step.objects.filter(rung_at=None, state="ready").count() == 5
+
+
+def test_broker_away_keeps_nobody_waiting():
+    """Who starts a run while nothing answers at the broker's address goes on at once."""
+    app = Celery(broker="redis+socket:///nowhere/redis.sock", set_as_current=False)
+    began = time.monotonic()
+    assert (
+        doorbell.publish([doorbell.Ring(step_id=ids.new(), skill="liveness.quick", queue="default", priority=0)], app)
+        == 0
+    )
+    assert time.monotonic() - began < 2
 
 
 def test_ring_stops_at_the_window(sent):

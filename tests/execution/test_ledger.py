@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+from django.db import connections
 
 from execution import ids, ledger, runs, values
 from execution.exceptions import TokenReused
@@ -507,3 +508,12 @@ class TestGraph:
         claims = [hands.take(step) for step in steps]
         side_by_side(*[lambda claim=claim: finish(claim) for claim in claims])
         assert Errand.objects.filter(payload__run=str(run.id)).count() == 1
+
+
+class TestSession:
+    def test_short_statements_are_never_compiled(self, hands, monkeypatch):
+        """On a server that compiles costly plans, as PostgreSQL does by itself, the ledger's sessions do not."""
+        monkeypatch.setitem(connections["default"].settings_dict["OPTIONS"], "options", "-c jit=on")
+        ledger.close()
+        assert ledger.address()["options"] == "-c jit=on"
+        assert ledger.ask("SHOW jit")[0].jit == "off"

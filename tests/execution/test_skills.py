@@ -258,6 +258,16 @@ def test_unknown_skill_is_answered_with_the_nearest_name():
 # Kinds of skills
 
 
+def test_skills_of_an_installed_app_are_found(tmp_path, monkeypatch, settings):
+    """What stands in `skills.py` of an installed app needs no import of its own, as with Celery's `tasks.py`."""
+    (tmp_path / "found_app").mkdir()
+    (tmp_path / "found_app" / "__init__.py").touch()
+    (tmp_path / "found_app" / "skills.py").write_text('from execution import skill\nskill("found.here")(lambda: 1)\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "found_app"]
+    assert named("found.here").name == "found.here"
+
+
 def test_bare_skill_is_named_by_its_module():
     """`@skill` without a name is enough."""
     assert named("tests.execution.test_skills.bare").name == bare.name

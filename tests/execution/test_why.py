@@ -11,6 +11,7 @@ from execution.models import (
     Breaker,
     BreakerState,
     ConcurrencyKey,
+    CycleState,
     Effect,
     Event,
     Level,
@@ -251,6 +252,18 @@ def test_capacity_without_upkeep():
     """A free slot is no help while nobody rings."""
     worker(free_count=2)
     assert "upkeep has not ticked" in reason(opened(state="ready", waiting="capacity")).text
+
+
+def test_capacity_for_a_skill_that_nobody_knows():
+    """A free slot is no help for a skill whose module no worker imports: its message would be sent in vain."""
+    worker(free_count=2)
+    CycleState.objects.update_or_create(name="execution.upkeep", defaults={"ticked_at": timezone.now()})
+    assert reason(opened(state="ready", waiting="capacity")).moves == ["its message, within a second or two"]
+    run = opened(state="ready", waiting="capacity")
+    Step.objects.filter(pk=run.id).update(skill="commands.gone")
+    said = reason(run)
+    assert "no skill is named 'commands.gone' here" in said.text
+    assert said.moves == ["a worker that imports its module"]
 
 
 def test_running_with_a_lease_that_ran_out():
