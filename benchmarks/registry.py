@@ -161,6 +161,30 @@ CHAIN = Figure(
     target=times_as_fast(3, "celery_chain"),
 )
 
+CHAIN_GRAPH = Figure(
+    name="chain_10_graph_ms",
+    title="A workflow of 10 steps one after the other, start to its result, idle workers",
+    unit="ms",
+    better="lower",
+    ours=_ours("chain_10_graph_ms", count=50, quick_count=20),
+    peers={
+        "celery_chain": _peer("celery_chain", count=50, quick_count=20, note="Celery's `chain`, results in Redis"),
+    },
+    target=times_as_fast(3, "celery_chain"),
+)
+
+FAN_OUT = Figure(
+    name="fan_out_1000_ms",
+    title="A fan-out of 1,000 steps and its fan-in, start to the gathered result, two pool processes",
+    unit="ms",
+    better="lower",
+    ours=_ours("fan_out_1000_ms", count=5, quick_count=2),
+    peers={
+        "celery_chord": _peer("celery_fan_out", count=5, quick_count=2, note="Celery's `chord`, results in Redis"),
+    },
+    target=times_as_fast(1, "celery_chord"),
+)
+
 JOB_ITEMS = Figure(
     name="job_items_per_s",
     title="Items of one job per second, spawned, performed and recorded, two pool processes",
@@ -275,6 +299,8 @@ FIGURES = (
     RUNS,
     RUNS_TOGETHER,
     CHAIN,
+    CHAIN_GRAPH,
+    FAN_OUT,
     JOB_ITEMS,
     JOB_MEMORY,
     BULK_START,

@@ -102,6 +102,12 @@ def link(number: int) -> int:
     return number + 1
 
 
+@skill("bench.numbers", retries=0)
+def numbers(count: int) -> list[int]:
+    """Return the numbers below a count."""
+    return list(range(count))
+
+
 @skill("bench.save-often", retries=0)
 def save_often(ctx: Any) -> None:
     """Save a checkpoint every few milliseconds, until it is cancelled."""

@@ -60,3 +60,8 @@ def work(number: int) -> None:
 @app.task(name="benchmark.add_one")
 def add_one(number: int) -> int:
     return number + 1
+
+
+@app.task(name="benchmark.gather")
+def gather(values: list[int]) -> list[int]:
+    return values
