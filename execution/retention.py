@@ -51,6 +51,11 @@ _CHORDS: LiteralString = """
             WHERE fired_at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s)
         RETURNING group_id)
     DELETE FROM execution_chordpart p USING old WHERE p.group_id = old.group_id RETURNING 1"""
+_MEMORY_UPDATES: LiteralString = """
+    DELETE FROM execution_memoryupdate WHERE id IN (
+        SELECT u.id FROM execution_memoryupdate u
+        WHERE u.at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s)
+    RETURNING 1"""
 _WORKERS: LiteralString = """
     DELETE FROM execution_worker WHERE id IN (
         SELECT w.id FROM execution_worker w
@@ -68,6 +73,7 @@ def clean_up(_: dict[str, Any] | None = None) -> int:
     touched += _batches(_KEYS, settings.key_hours)
     touched += _batches(_SIGNALS, settings.checkpoint_days)
     touched += _batches(_CHORDS, settings.checkpoint_days)
+    touched += _batches(_MEMORY_UPDATES, settings.event_days)
     touched += _batches(_WORKERS, 1)
     return touched + _batches(_BLOBS)
 
