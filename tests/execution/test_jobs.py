@@ -355,47 +355,47 @@ class TestFence:
         assert answer.open == []
         assert set(JobItem.objects.filter(state="pending").values_list("position", flat=True)) == set(stolen)
 
-    @pytest.mark.parametrize("seed", range(6))
-    def test_any_interleaving_records_each_item_once(self, hands, seed):
-        """Lanes that take, record, fail, repeat themselves, die and come back late in any order end with each item once."""
-        chance = random.Random(seed)
-        count = chance.randint(1, 120)
-        job = jobs.spawn(job_skills.double, numbers(count), chunk=chance.randint(1, 20), parallel=chance.randint(1, 4))
-        claims = {step.id: hands.take(step) for step in steps_of(job)}
-        stale, last = [], {}
-        for _ in range(2000):
-            step_id = chance.choice(list(claims))
-            claim = claims[step_id]
-            move = chance.random()
-            if move < 0.08:
-                hands.lose(claim)
-                stale.append((claim, JobLane.objects.get(pk=step_id).open))
-                claims[step_id] = hands.take(step_id)
-            elif move < 0.16 and stale:
-                old, held = chance.choice(stale)
-                assert take(old, done=done(*held)).verdict == "stale"
-            elif move < 0.24 and step_id in last:
-                take(claim, done=last[step_id])
-            elif move < 0.30:
-                ledger.ask("UPDATE execution_joblane SET heard_at = heard_at - interval '2 seconds'")
-                ledger.ask("UPDATE execution_jobitem SET due_at = clock_timestamp() WHERE due_at IS NOT NULL")
-            else:
-                held = JobLane.objects.get(pk=step_id).open
-                part = held[: chance.randint(0, len(held))]
-                again = lanes.Outcome(0, "pending", None, '{"kind": "transient"}', 60.0)
-                outcomes = [
-                    again._replace(position=position) if chance.random() < 0.2 else done(position)[0]
-                    for position in part
-                ]
-                last[step_id] = outcomes
-                take(claim, done=outcomes)
-            if not JobItem.objects.filter(job_id=job.pk, state="pending").exists():
-                break
-            held = [position for lane in JobLane.objects.all() for position in lane.open]
-            assert len(held) == len(set(held)), "no item is in two hands"
-        assert not JobItem.objects.filter(job_id=job.pk, state="pending").exists()
-        progress = jobs.progress(job)
-        assert (progress.completed_count, progress.left_count, progress.taken_count) == (count, 0, 0)
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_interleaving_records_each_item_once(hands, seed):
+    """Lanes that take, record, fail, repeat themselves, die and come back late in any order end with each item once."""
+    chance = random.Random(seed)
+    count = chance.randint(1, 120)
+    job = jobs.spawn(job_skills.double, numbers(count), chunk=chance.randint(1, 20), parallel=chance.randint(1, 4))
+    claims = {step.id: hands.take(step) for step in steps_of(job)}
+    stale, last = [], {}
+    for _ in range(2000):
+        step_id = chance.choice(list(claims))
+        claim = claims[step_id]
+        move = chance.random()
+        if move < 0.08:
+            hands.lose(claim)
+            stale.append((claim, JobLane.objects.get(pk=step_id).open))
+            claims[step_id] = hands.take(step_id)
+        elif move < 0.16 and stale:
+            old, held = chance.choice(stale)
+            assert take(old, done=done(*held)).verdict == "stale"
+        elif move < 0.24 and step_id in last:
+            take(claim, done=last[step_id])
+        elif move < 0.30:
+            ledger.ask("UPDATE execution_joblane SET heard_at = heard_at - interval '2 seconds'")
+            ledger.ask("UPDATE execution_jobitem SET due_at = clock_timestamp() WHERE due_at IS NOT NULL")
+        else:
+            held = JobLane.objects.get(pk=step_id).open
+            part = held[: chance.randint(0, len(held))]
+            again = lanes.Outcome(0, "pending", None, '{"kind": "transient"}', 60.0)
+            outcomes = [
+                again._replace(position=position) if chance.random() < 0.2 else done(position)[0] for position in part
+            ]
+            last[step_id] = outcomes
+            take(claim, done=outcomes)
+        if not JobItem.objects.filter(job_id=job.pk, state="pending").exists():
+            break
+        held = [position for lane in JobLane.objects.all() for position in lane.open]
+        assert len(held) == len(set(held)), "no item is in two hands"
+    assert not JobItem.objects.filter(job_id=job.pk, state="pending").exists()
+    progress = jobs.progress(job)
+    assert (progress.completed_count, progress.left_count, progress.taken_count) == (count, 0, 0)
 
 
 class TestWorkers:
