@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from execution import budgets, jobs, lanes, ledger, retention, runs, values
+from execution import budgets, jobs, lanes, ledger, retention, runs, tunables, values
 from execution.exceptions import InputInvalid, JobUnknown, NotPossible, OptionInvalid, RunCancelled, RunEnded
 from execution.models import Blob, Event, Job, JobItem, JobLane, Run, Step
 from tests import hands, job_skills
@@ -219,6 +219,23 @@ class TestLanes:
         job = jobs.spawn(job_skills.falls, numbers(3))
         carry_out(hands, job)
         assert [one.output for one in jobs.results(job)] == [2, 4, 6]
+
+
+class TestTuning:
+    """The chunk, tuned while a job runs."""
+
+    def test_chunk_of_a_skill_counts_at_the_next_take(self, hands):
+        """A lane takes as many items as are tuned now, whatever the job was spawned with."""
+        job = jobs.spawn("jobs.double", numbers(100), chunk=50, parallel=1)
+        claim = hands.take(Step.objects.get(run_id=job.run_id))
+        assert len(take(claim).open) == 50
+        tunables.tune("jobs.chunk", 3, subject="jobs.double")
+        assert len(ledger.record_items(claim.step_id, claim.epoch, done(*range(1, 51)), at=None, takes=True).open) == 3
+
+    def test_chunk_for_all_counts_at_the_next_spawn(self):
+        """A job that says nothing of its own is spawned with what is tuned for all."""
+        tunables.tune("jobs.chunk", 7)
+        assert jobs.spawn("jobs.double", numbers(1)).chunk == 7
 
 
 class TestOperating:
