@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from execution import doorbell, ids, lanes, ledger, runs, values
+from execution import doorbell, ids, lanes, ledger, runs, tunables, values
 from execution.durations import Duration
 from execution.exceptions import InputInvalid, JobUnknown, NotPossible, OptionInvalid, RunUnknown
 from execution.models import ENDED, ItemState, Job, JobItem, JobLane, Run, RunState, Step, StepState, Timer
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from execution.workflows.catalog import Stored
 
 OPTIONS = frozenset({"chunk", "parallel", *runs.OPTIONS} - {"start_at"})
-CHUNK, MOST_IN_A_CHUNK = 500, 5000
+MOST_IN_A_CHUNK = 5000
 PARALLEL, MOST_LANES = 4, 1000
 _COPY_COUNT, _COPY_BYTES = 2000, 4 * 1024 * 1024
 _PAGE = 1000
@@ -83,7 +83,7 @@ def spawn(
     skill: SkillTask | str,
     items: Iterable[Mapping[str, Any]],
     *,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     parallel: int = PARALLEL,
     agent: str | Agent | None = None,
     key: str | None = None,
@@ -104,6 +104,7 @@ def spawn(
     for name in unknown:
         raise unknown_option(name, OPTIONS, "jobs.spawn")
     task = _checked(task_of(skill))
+    chunk = int(tunables.value("jobs.chunk", task.name)) if chunk is None else chunk
     _check_count("chunk", chunk, MOST_IN_A_CHUNK, "items that a lane takes at once")
     _check_count("parallel", parallel, MOST_LANES, "lanes")
     wanted = check_key(key)

@@ -8,6 +8,7 @@ commits.
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from execution.workflows.catalog import Stored
 
 BATCH = 1000
+_KEBAB = re.compile(r"[a-z0-9-]+(@\d+)?")
 CHILD_OPTIONS = frozenset({"agent", "priority", "queue", "tags", "deadline"})
 
 Opening = tuple[uuid.UUID, Any, str | None]
@@ -65,6 +67,8 @@ def _named(name: str) -> SkillTask | Stored:
     try:
         return skills.named(name)
     except SkillUnknown as error:
+        if not _KEBAB.fullmatch(name):
+            raise
         try:
             return catalog.find(name)
         except WorkflowUnknown as other:

@@ -60,6 +60,11 @@ _CHORDS: LiteralString = """
             WHERE fired_at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s)
         RETURNING group_id)
     DELETE FROM execution_chordpart p USING old WHERE p.group_id = old.group_id RETURNING 1"""
+_MEMORY_UPDATES: LiteralString = """
+    DELETE FROM execution_memoryupdate WHERE id IN (
+        SELECT u.id FROM execution_memoryupdate u
+        WHERE u.at < clock_timestamp() - make_interval(secs => %s * 86400) LIMIT %s)
+    RETURNING 1"""
 _WORKERS: LiteralString = """
     DELETE FROM execution_worker WHERE id IN (
         SELECT w.id FROM execution_worker w
@@ -78,6 +83,7 @@ def clean_up(_: dict[str, Any] | None = None) -> int:
     touched += _batches(_SIGNALS, settings.checkpoint_days)
     touched += _batches(_ITEMS, settings.item_days)
     touched += _batches(_CHORDS, settings.checkpoint_days)
+    touched += _batches(_MEMORY_UPDATES, settings.event_days)
     touched += _batches(_WORKERS, 1)
     touched += records.forget()
     return touched + _batches(_BLOBS)

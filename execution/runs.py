@@ -154,8 +154,15 @@ def _with_keys(
 
 
 def _refuse_other_input(row: Any, task: SkillTask | Stored, given: Any, key: str | None) -> None:
-    """Refuse a key that was used before with another input."""
-    if row.is_new or key is None:
+    """Refuse a key that was used before with another input, and an id that belongs to a run of something else."""
+    if row.is_new:
+        return
+    if key is None:
+        known = Run.objects.filter(pk=row.run_id).values_list("workflow", flat=True).first()
+        if known != task.name:
+            raise NotPossible(
+                f"the id {row.run_id} belongs to a run of {known!r}: a run of {task.name!r} needs another"
+            )
         return
     if row.run_id is None:
         raise NotPossible(f"the key {key!r} is being opened by another transaction that has not committed; try again")

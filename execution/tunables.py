@@ -125,9 +125,9 @@ KNOWN = {
             unit="items",
             kind="performance",
             least=1,
-            most=10_000,
-            standard=100,
-            subject="job",
+            most=5_000,
+            standard=500,
+            subject="skill",
             is_whole=True,
         ),
     )

@@ -11,7 +11,7 @@ class Tunable(models.Model):
 
     name = models.CharField(max_length=100)
     subject = models.CharField(
-        max_length=200, db_default="", blank=True, help_text="The skill, key or job that it is set for; empty: all."
+        max_length=200, db_default="", blank=True, help_text="The skill or key that it is set for; empty: all."
     )
     value = models.FloatField()
     baseline = models.FloatField(

@@ -42,7 +42,7 @@ BEGIN
     SELECT array_agg(h.id) FILTER (WHERE h.may_start) INTO v_ids FROM (
         SELECT x.id, x.state = 'ready' AND x.epoch = 0 AND r.state = 'pending' AND (x.level <= a.level OR x.is_approved)
                AND r.budget_cost IS NULL AND r.budget_tokens IS NULL AND a.budget_cost IS NULL AND a.budget_tokens IS NULL
-               AND b.name IS NULL AS may_start
+               AND b.name IS NULL AND (r.deadline_at > clock_timestamp()) IS NOT FALSE AS may_start
         FROM unnest(v_ids) AS n(id)
         JOIN execution_step x ON x.id = n.id
         JOIN execution_run r ON r.id = n.id

@@ -95,7 +95,7 @@ BEGIN
 
     IF c.state = 'running' THEN
         v_refusal := NULL;
-    ELSIF c.run_state NOT IN ('pending', 'running') THEN
+    ELSIF c.run_state NOT IN ('pending', 'running') OR c.deadline_at <= v_now THEN
         v_refusal := 'paused';
     ELSIF c.is_above_level THEN
         v_refusal := 'autonomy'; v_state := 'parked';

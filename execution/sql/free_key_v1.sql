@@ -13,12 +13,14 @@ BEGIN
     IF v_free <= 0 THEN
         RETURN '{}';
     END IF;
-    WITH woken AS (
+    -- Materialized: a subquery with a limit that skips what is locked may be asked again for each row, and find others then.
+    WITH few AS MATERIALIZED (
+        SELECT w.id FROM execution_step w WHERE w.state = 'waiting' AND w.waiting = 'key' AND w.key = p_key AND w.wake_at IS NULL
+        ORDER BY w.priority DESC, w.id LIMIT coalesce(v_free, 1000) FOR UPDATE SKIP LOCKED
+    ), woken AS (
         UPDATE execution_step x SET state = 'ready', waiting = 'capacity', wake_at = NULL, changed_at = clock_timestamp()
-        WHERE x.id IN (
-            SELECT w.id FROM execution_step w WHERE w.state = 'waiting' AND w.waiting = 'key' AND w.key = p_key AND w.wake_at IS NULL
-            ORDER BY w.priority DESC, w.id LIMIT coalesce(v_free, 1000) FOR UPDATE SKIP LOCKED)
-        RETURNING x.id
-    ) SELECT coalesce(array_agg(w.id ORDER BY w.id), '{}') INTO v_woken FROM woken w;
+        FROM few f WHERE x.id = f.id RETURNING x.id
+    )
+    SELECT coalesce(array_agg(w.id ORDER BY w.id), '{}') INTO v_woken FROM woken w;
     RETURN v_woken;
 END $$;

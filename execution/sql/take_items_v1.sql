@@ -13,7 +13,8 @@ DECLARE
     v_due int;
     v_share int;
 BEGIN
-    SELECT x.chunk, x.lane_count, x.item_count, x.next_position INTO j FROM execution_job x WHERE x.run_id = p_job;
+    SELECT coalesce((SELECT u.value::int FROM execution_tunable u WHERE u.name = 'jobs.chunk' AND u.subject = x.skill), x.chunk) AS chunk,
+           x.lane_count, x.item_count, x.next_position INTO j FROM execution_job x WHERE x.run_id = p_job;
 
     SELECT count(*) INTO v_due FROM (
         SELECT 1 FROM execution_jobitem i WHERE i.job_id = p_job AND i.due_at <= v_now LIMIT 2 * j.chunk * j.lane_count) few;

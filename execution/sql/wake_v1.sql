@@ -12,11 +12,14 @@ DECLARE
     v_custom uuid[];
     v record;
 BEGIN
+    WITH probes AS MATERIALIZED (
+        SELECT p.id FROM execution_breaker b CROSS JOIN LATERAL (
+            SELECT w.id FROM execution_step w WHERE w.state = 'waiting' AND w.waiting = 'breaker' AND w.breaker = b.name
+            LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p
+        WHERE b.state <> 'closed' AND b.probe_at <= v_now
+    )
     UPDATE execution_step s SET state = 'ready', waiting = 'capacity', wake_at = NULL, changed_at = v_now
-    FROM execution_breaker b CROSS JOIN LATERAL (
-        SELECT w.id FROM execution_step w WHERE w.state = 'waiting' AND w.waiting = 'breaker' AND w.breaker = b.name
-        LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) p
-    WHERE b.state <> 'closed' AND b.probe_at <= v_now AND s.id = p.id;
+    FROM probes p WHERE s.id = p.id;
     GET DIAGNOSTICS v_probes = ROW_COUNT;
 
     -- Each timer looks its own step up: a join of the two sets would compare each with each.

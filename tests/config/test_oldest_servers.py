@@ -52,8 +52,8 @@ def places_of_postgres() -> list[Path]:
 
 def oldest_redis() -> Path:
     """Return the oldest Redis that is installed, and not too old."""
-    versions = {candidate: binaries._redis_version(candidate) for candidate in binaries._redis_candidates()}
-    return min((one for one in versions if versions[one] >= binaries.OLDEST_REDIS), key=lambda one: versions[one])
+    found = [(binaries._redis_version(candidate), candidate) for candidate in binaries._redis_candidates()]
+    return min(one for one in found if one[0] is not None and one[0] >= binaries.OLDEST_REDIS)[1]
 
 
 def run_tests(where: Addresses, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

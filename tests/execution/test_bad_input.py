@@ -278,6 +278,7 @@ def test_errors_survive_pickle_and_copy():
         exceptions.Stale: (uuid.UUID(int=1), 3),
         exceptions.ExpressionInvalid: ("a", "b"),
         exceptions.ExpressionFailed: ("a", "b"),
+        exceptions.PoisonItem: (7, 3),
         exceptions.WorkflowUnplayable: ("a", "b", "c"),
         exceptions.GateRefused: ("a", "b", "c"),
         exceptions.GateClosed: ("a", "b"),

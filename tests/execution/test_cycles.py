@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from execution import schedule, tasks
 from execution.cycles import Cycle
 from execution.models import Agent, CycleState
 from tests.hands import MARKS, side_by_side
@@ -98,3 +99,12 @@ def test_clock_of_this_host_does_not_matter(transactional_db, monkeypatch):
     cycle.run()
     monkeypatch.setattr(timezone, "now", lambda: state().ticked_at + timedelta(days=3))
     assert cycle.run() is None
+
+
+def test_scheduled_tasks_do_a_tick_each():
+    """Every task that the schedule names is there, and its tick fails in nothing."""
+    for entry in schedule.SCHEDULE:
+        getattr(tasks, entry.task.removeprefix("execution."))()
+    states = CycleState.objects.filter(name__in=[f"execution.{name}" for name in ("sessions", "memory", "provenance")])
+    assert {(state.tick_count, state.error_count, state.last_error) for state in states} == {(1, 0, "")}
+    assert len(states) == 3

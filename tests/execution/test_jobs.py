@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from execution import budgets, jobs, lanes, ledger, retention, runs, values
+from execution import budgets, jobs, lanes, ledger, retention, runs, tunables, values
 from execution.exceptions import InputInvalid, JobUnknown, NotPossible, OptionInvalid, RunCancelled, RunEnded
 from execution.models import Blob, Event, Job, JobItem, JobLane, Run, Step
 from tests import hands, job_skills
@@ -221,6 +221,23 @@ class TestLanes:
         assert [one.output for one in jobs.results(job)] == [2, 4, 6]
 
 
+class TestTuning:
+    """The chunk, tuned while a job runs."""
+
+    def test_chunk_of_a_skill_counts_at_the_next_take(self, hands):
+        """A lane takes as many items as are tuned now, whatever the job was spawned with."""
+        job = jobs.spawn("jobs.double", numbers(100), chunk=50, parallel=1)
+        claim = hands.take(Step.objects.get(run_id=job.run_id))
+        assert len(take(claim).open) == 50
+        tunables.tune("jobs.chunk", 3, subject="jobs.double")
+        assert len(ledger.record_items(claim.step_id, claim.epoch, done(*range(1, 51)), at=None, takes=True).open) == 3
+
+    def test_chunk_for_all_counts_at_the_next_spawn(self):
+        """A job that says nothing of its own is spawned with what is tuned for all."""
+        tunables.tune("jobs.chunk", 7)
+        assert jobs.spawn("jobs.double", numbers(1)).chunk == 7
+
+
 class TestOperating:
     """Pause, resume, cancel."""
 
@@ -355,47 +372,47 @@ class TestFence:
         assert answer.open == []
         assert set(JobItem.objects.filter(state="pending").values_list("position", flat=True)) == set(stolen)
 
-    @pytest.mark.parametrize("seed", range(6))
-    def test_any_interleaving_records_each_item_once(self, hands, seed):
-        """Lanes that take, record, fail, repeat themselves, die and come back late in any order end with each item once."""
-        chance = random.Random(seed)
-        count = chance.randint(1, 120)
-        job = jobs.spawn(job_skills.double, numbers(count), chunk=chance.randint(1, 20), parallel=chance.randint(1, 4))
-        claims = {step.id: hands.take(step) for step in steps_of(job)}
-        stale, last = [], {}
-        for _ in range(2000):
-            step_id = chance.choice(list(claims))
-            claim = claims[step_id]
-            move = chance.random()
-            if move < 0.08:
-                hands.lose(claim)
-                stale.append((claim, JobLane.objects.get(pk=step_id).open))
-                claims[step_id] = hands.take(step_id)
-            elif move < 0.16 and stale:
-                old, held = chance.choice(stale)
-                assert take(old, done=done(*held)).verdict == "stale"
-            elif move < 0.24 and step_id in last:
-                take(claim, done=last[step_id])
-            elif move < 0.30:
-                ledger.ask("UPDATE execution_joblane SET heard_at = heard_at - interval '2 seconds'")
-                ledger.ask("UPDATE execution_jobitem SET due_at = clock_timestamp() WHERE due_at IS NOT NULL")
-            else:
-                held = JobLane.objects.get(pk=step_id).open
-                part = held[: chance.randint(0, len(held))]
-                again = lanes.Outcome(0, "pending", None, '{"kind": "transient"}', 60.0)
-                outcomes = [
-                    again._replace(position=position) if chance.random() < 0.2 else done(position)[0]
-                    for position in part
-                ]
-                last[step_id] = outcomes
-                take(claim, done=outcomes)
-            if not JobItem.objects.filter(job_id=job.pk, state="pending").exists():
-                break
-            held = [position for lane in JobLane.objects.all() for position in lane.open]
-            assert len(held) == len(set(held)), "no item is in two hands"
-        assert not JobItem.objects.filter(job_id=job.pk, state="pending").exists()
-        progress = jobs.progress(job)
-        assert (progress.completed_count, progress.left_count, progress.taken_count) == (count, 0, 0)
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_interleaving_records_each_item_once(hands, seed):
+    """Lanes that take, record, fail, repeat themselves, die and come back late in any order end with each item once."""
+    chance = random.Random(seed)
+    count = chance.randint(1, 120)
+    job = jobs.spawn(job_skills.double, numbers(count), chunk=chance.randint(1, 20), parallel=chance.randint(1, 4))
+    claims = {step.id: hands.take(step) for step in steps_of(job)}
+    stale, last = [], {}
+    for _ in range(2000):
+        step_id = chance.choice(list(claims))
+        claim = claims[step_id]
+        move = chance.random()
+        if move < 0.08:
+            hands.lose(claim)
+            stale.append((claim, JobLane.objects.get(pk=step_id).open))
+            claims[step_id] = hands.take(step_id)
+        elif move < 0.16 and stale:
+            old, held = chance.choice(stale)
+            assert take(old, done=done(*held)).verdict == "stale"
+        elif move < 0.24 and step_id in last:
+            take(claim, done=last[step_id])
+        elif move < 0.30:
+            ledger.ask("UPDATE execution_joblane SET heard_at = heard_at - interval '2 seconds'")
+            ledger.ask("UPDATE execution_jobitem SET due_at = clock_timestamp() WHERE due_at IS NOT NULL")
+        else:
+            held = JobLane.objects.get(pk=step_id).open
+            part = held[: chance.randint(0, len(held))]
+            again = lanes.Outcome(0, "pending", None, '{"kind": "transient"}', 60.0)
+            outcomes = [
+                again._replace(position=position) if chance.random() < 0.2 else done(position)[0] for position in part
+            ]
+            last[step_id] = outcomes
+            take(claim, done=outcomes)
+        if not JobItem.objects.filter(job_id=job.pk, state="pending").exists():
+            break
+        held = [position for lane in JobLane.objects.all() for position in lane.open]
+        assert len(held) == len(set(held)), "no item is in two hands"
+    assert not JobItem.objects.filter(job_id=job.pk, state="pending").exists()
+    progress = jobs.progress(job)
+    assert (progress.completed_count, progress.left_count, progress.taken_count) == (count, 0, 0)
 
 
 class TestWorkers:

@@ -1,9 +1,11 @@
 """Rules: a run's ending changes what its agent remembers, once, and never the run."""
 
+from datetime import timedelta
+
 import pytest
 from django.db.models.functions import Now
 
-from execution import ledger, memory, memory_rules, metrics, runs
+from execution import ledger, memory, memory_rules, metrics, retention, runs
 from execution.exceptions import ExpressionInvalid, OptionInvalid
 from execution.models import Agent, Event, EventReader, Memory, MemoryRule, MemoryUpdate
 from tests import skills as _skills  # noqa: F401 - registers them
@@ -171,3 +173,14 @@ def test_updates_are_counted(ended):
     text = metrics.text().decode()
     assert 'celeriac_memory_updates_total{operation="increment",outcome="applied"} 1.0' in text
     assert 'celeriac_memory_updates_total{operation="set",outcome="failed"} 1.0' in text
+
+
+def test_old_updates_are_removed(ended):
+    """What became of a rule is kept as long as the log."""
+    memory_rules.set_rule("count", key="count", operation="increment")
+    for _ in range(2):
+        ended(1)
+    memory_rules.apply_all()
+    MemoryUpdate.objects.filter(pk=MemoryUpdate.objects.first().pk).update(at=Now() - timedelta(days=91))
+    retention.clean_up()
+    assert MemoryUpdate.objects.count() == 1

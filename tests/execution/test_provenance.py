@@ -49,6 +49,7 @@ class TestRecord:
         assert (record.attempt_id, record.attempt_count, record.worker) == (claim.attempt_id, 2, "host-1")
         assert (record.cost, record.tokens, record.state) == (Decimal("0.35"), 15, "completed")
         assert bytes(record.output_hash) == sha({"sum": 3})
+        assert provenance.by_hash(sha({"sum": 3})).get() == record
         assert bytes(record.input_hash) == sha({"args": [], "kwargs": {"left": 1, "right": 2}})
 
     def test_hash_is_of_the_content(self, hands):

@@ -193,6 +193,22 @@ def test_deadline_that_passes_fails_the_run(stage):
     assert stage.finish(run) == "after all"
 
 
+def test_run_past_its_deadline_is_not_begun(stage):
+    """A claim after the deadline starts nothing, also before the timer has been looked at."""
+    run = stage.skill(lambda ctx: 1).start(deadline="1h")
+    ledger.ask("UPDATE execution_run SET deadline_at = clock_timestamp() WHERE id = %s", [run.id])
+    claim = ledger.claim(run.id, uuid.uuid4(), worker_id=uuid.uuid4(), pid=1)
+    assert (claim.verdict, claim.reason) == ("refused", "paused")
+
+
+def test_id_of_another_run_is_refused():
+    """An id that a run of another skill has is not taken for that run."""
+    run = add.start(left=1)
+    assert runs.start("runs.add", {"left": 1}, run_id=run.id).id == run.id
+    with pytest.raises(NotPossible, match="belongs to a run of 'runs.add': a run of 'tests.add' needs another"):
+        runs.start("tests.add", {"left": 1}, run_id=run.id)
+
+
 def test_deadline_of_a_parent_holds_for_its_children(stage):
     """A child cannot go on longer than the run that waits for it."""
     kind = stage.skill(lambda: 1)

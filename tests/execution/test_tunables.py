@@ -93,7 +93,7 @@ def test_bad_value(transactional_db, name, value, subject, error, words):
 
 def test_reset_of_what_is_not_set(transactional_db):
     """It says so."""
-    with pytest.raises(NotPossible, match="jobs.chunk is not set for job 'a'"):
+    with pytest.raises(NotPossible, match="jobs.chunk is not set for skill 'a'"):
         tunables.reset("jobs.chunk", subject="a")
 
 
@@ -141,7 +141,7 @@ def test_keeper_that_dies_over_its_writing(transactional_db, monkeypatch):
 def test_most_that_may_be_tuned_fits_a_board(transactional_db):
     """The largest set of rows has room on a board."""
     Tunable.objects.bulk_create(
-        Tunable(name="jobs.chunk", subject=chr(0x1F600) * 196 + f"{n:04}", value=10_000.0)
+        Tunable(name="jobs.chunk", subject=chr(0x1F600) * 196 + f"{n:04}", value=5_000.0)
         for n in range(tunables.MOST_ROWS)
     )
     board = boards.Board.make(ids.new())

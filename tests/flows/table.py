@@ -190,7 +190,7 @@ FLOWS = (
         promise="every item's effect recorded once, whichever workers die",
         code="execution/lanes.py, sql/record_items_v1.sql, sql/take_items_v1.sql",
         fault="two workers are killed by kill -9 and one is frozen, each in mid-chunk; the frozen one wakes late",
-        tests=("tests/execution/test_jobs.py::TestFence::test_any_interleaving_records_each_item_once[0]",),
+        tests=("tests/execution/test_jobs.py::test_any_interleaving_records_each_item_once[0]",),
         neighbours=(
             Neighbour(code="jobs.spawn", does="streams items in, all or none"),
             Neighbour(code="jobs.retry", does="opens failed items again, under the run's lock, once it has ended"),

@@ -55,7 +55,7 @@ class Command(LedgerCommand):
         spawn.add_argument(
             "file", help="One item a line, a JSON object of the skill's parameters; - is standard input."
         )
-        spawn.add_argument("--chunk", type=int, default=jobs.CHUNK, help="Items that a lane takes at once, at most.")
+        spawn.add_argument("--chunk", type=int, help="Items that a lane takes at once, at most; 500 unless tuned.")
         spawn.add_argument("--parallel", type=int, default=jobs.PARALLEL, help="Lanes at once, at most.")
         spawn.add_argument("--agent", help="On whose behalf.")
         spawn.add_argument("--key", help="The idempotency key: a second spawn under it returns the first job.")
