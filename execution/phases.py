@@ -26,6 +26,9 @@ from execution.workflows.expressions import nearest
 
 T = TypeVar("T")
 
+PLAN = "plan:"
+"""What the key of a plan's run begins with: such keys hold for ever, others for a day after their run has ended."""
+
 _CENT, _MILLIONTH = Decimal("0.01"), Decimal("0.000001")
 
 
@@ -43,13 +46,13 @@ class Planned:
 
 
 def schedule(name: str, plan: Sequence[Planned], *, key: str | None = None, **options: Any) -> Run:
-    """Open a run of a plan; under the same key the second time returns the first run.
+    """Open a run of a plan; under the same key the second time returns the first run, for ever.
 
     Without a key the plan's own content is the key, so that scheduling it again is a no-op. Options are those of
     `runs.start`.
     """
     definition = definition_of(name, plan)
-    return runs.start(definition, key=key or f"plan:{definition.digest}", **options)
+    return runs.start(definition, key=f"{PLAN}{key or definition.digest}", **options)
 
 
 def definition_of(name: str, plan: Sequence[Planned]) -> Definition:

@@ -13,7 +13,8 @@ _BATCH = 10_000
 # What is removed in batches, each statement saying for itself what is old enough.
 _KEYS: LiteralString = """
     UPDATE execution_run SET key = NULL WHERE id IN (
-        SELECT id FROM execution_run WHERE key IS NOT NULL AND state IN ('completed', 'failed', 'cancelled')
+        SELECT id FROM execution_run WHERE key IS NOT NULL AND NOT starts_with(key, 'plan:')
+        AND state IN ('completed', 'failed', 'cancelled')
         AND ended_at < clock_timestamp() - make_interval(secs => %s * 3600) LIMIT %s)
     RETURNING 1"""
 # A reference has 33 bytes: looking at lengths first leaves large values where they are. The blob's own age stands

@@ -135,3 +135,17 @@ def entry(ctx: Any, number: int, index: int) -> int:
 def summed(values: list[int]) -> int:
     """Add up what the entries returned."""
     return sum(values)
+
+
+ITEMS = 120
+
+
+@skill("chaos.item", retries=20, retry_base=0.1, retry_cap=1, breaker="")
+def item(ctx: Any, number: int) -> int:
+    """Be an item of a job; some fail at their first try."""
+    deed("item", str(number), ctx.idempotency_key)
+    ctx.spend("work", cost=PRICE)
+    if number % 7 == 0 and random.random() < 0.3:
+        raise ConnectionError("the line is dead")
+    time.sleep(0.002)
+    return number

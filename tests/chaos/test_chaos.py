@@ -15,7 +15,7 @@ import pytest
 from celery import chain, chord
 from django.db import DatabaseError, InterfaceError, connection
 
-from execution import ledger, runs, workflows
+from execution import jobs, ledger, runs, workflows
 from execution.exceptions import LedgerAway
 from execution.models import Errand, Run
 from execution.workflows import catalog
@@ -77,6 +77,7 @@ def _story(
         "no event missing between two states": invariants.no_event_missing(),
         "no appended note doubled or lost": invariants.appends_are_whole(),
         "every graph performed as it is written": invariants.graphs_are_whole(),
+        "every item of a job recorded once": invariants.jobs_are_whole(),
         "no chain or chord broken off": invariants.canvas_is_whole(chains, chords),
     }
     _write_report(REPORT if name == "long" else deeds.with_name("report.json"), name, seed, steps, hand, taken, found)
@@ -107,6 +108,9 @@ def _open_all(seed: int, steps: int, seconds: float, chains: dict[str, int], cho
             _patiently(lambda: runs.start_many(skills.march, ({"paces": 60} for _ in range(2))))
         if first // portion % 2 == 0:
             _patiently(lambda first=first: runs.start(graph, {"number": first}, key=f"chaos-{seed}-{first}"))
+        if first // portion % 10 == 0:
+            items = ({"number": number} for number in range(skills.ITEMS))
+            _patiently(lambda items=items: jobs.spawn(skills.item, items, chunk=25, parallel=3))
         if draw.random() < 0.5:
             result = _patiently(lambda: chain(skills.link.s(0, 1), *(skills.link.s(n) for n in range(2, 6))).delay())
             chains[result.id] = 5

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution import ledger, phases, runs, upkeep
+from execution import ledger, phases, retention, runs, upkeep
 from execution.exceptions import NotPossible, OptionInvalid
 from execution.models import Agent, Phase, Run, Step, Timer
 from execution.phases import Planned
@@ -86,6 +86,15 @@ class TestScheduling:
         first, again = phases.schedule("plan", PLAN), phases.schedule("plan", PLAN)
         assert (again.id, again.created) == (first.id, False)
         assert Step.objects.count() == 4
+
+    def test_key_of_a_plan_holds_for_ever(self, hands, agents):
+        """Long after its run has ended, when other keys are free again, the plan is still the same run."""
+        run = play(hands, phases.schedule("plan", PLAN, key="spring"))
+        plain = play(hands, runs.start("graphs.give", key="spring"))
+        Run.objects.update(ended_at="2020-01-01T00:00Z")
+        retention.clean_up()
+        assert Run.objects.get(pk=plain.id).key is None
+        assert phases.schedule("plan", PLAN, key="spring").id == run.id
 
     def test_phase_without_work_is_refused(self):
         """A phase says who does what."""
