@@ -20,7 +20,7 @@ from config.substrate.addresses import Addresses, addresses
 from config.substrate.binaries import OLDEST_POSTGRES, PostgresBinaries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ESSENTIAL = [f"tests/execution/test_{name}.py" for name in ("doctor", "events", "ledger", "retention")]
+ESSENTIAL = [f"tests/execution/test_{name}.py" for name in ("events", "ledger")]
 # The races and the copy of a server's files are played at length: with everything else.
 BRIEFLY = ["-k", "not (against or side_by_side or at_once or random or copy_of_the_files)"]
 

@@ -11,6 +11,9 @@ from django.core.management.base import CommandParser
 from execution import skills
 from execution.management.commands._command import LedgerCommand
 
+_SHIPPED = "execution."
+"""What the modules of the skills that come with Celeriac begin with."""
+
 
 class Command(LedgerCommand):
     help = "List the skills that this process knows, with their parameters and the options that are not the default."
@@ -18,11 +21,15 @@ class Command(LedgerCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", nargs="?", help="One skill, in full.")
+        parser.add_argument(
+            "--all", action="store_true", dest="with_shipped", help="Those that come with Celeriac too."
+        )
 
     def act(self, **options: Any) -> None:
         name = options["name"]
         found = {name: skills.named(name)} if name else skills.all_skills()
-        rows = [_row(name, task) for name, task in sorted(found.items())]
+        every = [_row(name, task) for name, task in sorted(found.items())]
+        rows = [row for row in every if name or options["with_shipped"] or not row["module"].startswith(_SHIPPED)]
         if options["as_json"]:
             self.document({"skills": rows})
             return
@@ -30,6 +37,8 @@ class Command(LedgerCommand):
             self.stderr.write("no skill is known; define one with @skill in a tasks module of an installed app")
         for row in rows:
             self._print(row, in_full=bool(options["name"]))
+        if len(every) > len(rows):
+            self.stderr.write(f"{len(every) - len(rows)} that come with Celeriac are listed with --all")
 
     def _print(self, row: dict[str, Any], *, in_full: bool) -> None:
         self.say(f"{row['name']}{row['signature']}")

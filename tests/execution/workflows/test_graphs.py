@@ -109,13 +109,14 @@ def _value(step):
     return ledger.unpack(step.output) if step.output is not None else None
 
 
-@pytest.mark.parametrize("count", [1000])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_wide_fan_in_is_not_quadratic(hands, count):
-    """A step that needs a thousand others is counted down by each, and the run is opened in one statement."""
+    """A step that needs many others is counted down by each, and the run is opened in one statement."""
     import time
 
     from tests.hands import finish
 
+    count -= 1  # a definition has at most 10,000 steps
     steps = {f"s{n}": {"skill": "graphs.give", "with": {"value": n}} for n in range(count)}
     steps["last"] = {"skill": "graphs.give", "needs": list(steps)}
     run = runs.start(Definition.model_validate({"name": "wide", "steps": steps}))
