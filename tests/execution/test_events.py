@@ -347,6 +347,7 @@ class TestGeneration:
         note("new")
         assert read_all()[0] == ["old", "new"]
 
+    @pytest.mark.slow
     def test_copy_of_the_files_goes_on_where_it_was(self, transactional_db):
         """In a copy of the database, whose transaction ids go on, readers go on as if nothing had happened."""
         note("a", "b")
