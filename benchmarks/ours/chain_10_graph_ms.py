@@ -15,6 +15,7 @@ GRAPH = f"name: bench-chain\nsteps:\n  s0: {{skill: bench.link, with: {{number: 
 def measure(load: command.Load) -> command.Measured:
     """Run one graph at a time and wait for its result."""
     project.open_for(load)
+    from benchmarks.ours import skills  # noqa: F401 - registers them
     from execution import runs, workflows
     from execution.workflows import catalog
 

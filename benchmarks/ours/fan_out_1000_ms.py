@@ -17,6 +17,7 @@ steps:
 def measure(load: command.Load) -> command.Measured:
     """Run one graph at a time and wait for the list of its results."""
     project.open_for(load)
+    from benchmarks.ours import skills  # noqa: F401 - registers them
     from execution import runs, workflows
     from execution.workflows import catalog
 
