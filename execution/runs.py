@@ -433,14 +433,14 @@ def wait(run: Run | uuid.UUID | str, *, timeout: float | None = None) -> Any:
             "commit: wait after the transaction, or open the run outside of it"
         )
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause_seconds = 0.01
+    pause_seconds = 0.002
     while not Run.objects.filter(pk=found.id, state__in=ENDED).exists():
         if deadline is not None and time.monotonic() > deadline:
             raise WaitedTooLong(
                 f"run {found.id} did not end in {timeout} s; `manage.py why {found.id}` says what it waits for"
             )
         time.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 1.5, 0.5)
+        pause_seconds = min(pause_seconds * 1.2, 0.5)
     return result(found.id)
 
 

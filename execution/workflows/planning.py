@@ -166,8 +166,10 @@ def _named(part: Part, name: str, bound: Mapping[str, Any]) -> tuple[Part, value
 def _look(step: Step, given: Any, *, is_template: bool) -> dict[str, Any]:
     """Return what is looked up before a step begins: its condition, and the steps that its expressions name."""
     found = list(templates.expressions([given, step.when, step.check]))
-    references = [one for expression in found for one in expression.references if one.root == "steps"]
+    every = [one for expression in found for one in expression.references]
+    references = [one for one in every if one.root == "steps"]
     look = {
+        "run": any(one.root in ("inputs", "run") for one in every) or None,
         "when": step.when,
         "check": step.check,
         "is_template": is_template or None,

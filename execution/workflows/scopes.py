@@ -50,23 +50,30 @@ def holds(condition: Any, scope: Scope) -> bool:
 def of(claim: Claim) -> Scope:
     """Return what the expressions of a claimed step may name."""
     look = claim.options.get("graph") or {}
-    run = ledger.ask(
-        "SELECT r.input, r.workflow, r.version, r.key FROM execution_run r WHERE r.id = %s", [claim.run_id]
-    )[0]
+    inputs, run = _of_run(claim) if look.get("run") else ({}, {})
     rows = _needed(claim, look["steps"], look.get("results", [])) if "steps" in look else []
     return Scope(
-        inputs=(ledger.unpack(run.input) or {}).get("kwargs", {}),
+        inputs=inputs,
         steps={row.name: ledger.unpack(row.output) for row in rows if row.is_wanted and row.state == "completed"},
         states={row.name: row.state for row in rows},
-        run={
-            "id": str(claim.run_id),
-            "workflow": run.workflow,
-            "version": run.version,
-            "agent": claim.agent_name,
-            "key": run.key,
-            "correlation_id": claim.correlation_id or str(claim.root_run_id or claim.run_id),
-        },
+        run=run,
     )
+
+
+def _of_run(claim: Claim) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a run's inputs, and what else expressions may ask of it."""
+    row = ledger.ask(
+        "SELECT r.input, r.workflow, r.version, r.key FROM execution_run r WHERE r.id = %s", [claim.run_id]
+    )[0]
+    about = {
+        "id": str(claim.run_id),
+        "workflow": row.workflow,
+        "version": row.version,
+        "agent": claim.agent_name,
+        "key": row.key,
+        "correlation_id": claim.correlation_id or str(claim.root_run_id or claim.run_id),
+    }
+    return (ledger.unpack(row.input) or {}).get("kwargs", {}), about
 
 
 def _needed(claim: Claim, names: list[str], results: list[str]) -> list[Any]:
