@@ -407,7 +407,8 @@ def outcome_of(
         _check_version(task, claim)
         performer = _performer(task, claim, context)
         with telemetry.part("validate", claim):
-            given = _given(task, claim, performer, kwargs) if "graph" in claim.options else kwargs
+            is_looked_up = "graph" in claim.options or (claim.is_of_graph and performer is not task)
+            given = _given(task, claim, performer, kwargs) if is_looked_up else kwargs
         with telemetry.part("process", claim):
             value = performer.invoke(context, args, given)
         packed = values.pack(canvas.prepared(value), place=f"what {task.name!r} returned")

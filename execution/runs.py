@@ -34,7 +34,7 @@ from execution.exceptions import (
     RunUnknown,
     WaitedTooLong,
 )
-from execution.models import ENDED, UNFINISHED, Run, RunState, Step, StepState
+from execution.models import ENDED, UNFINISHED, Checkpoint, Run, RunState, Step, StepState
 from execution.openings import (
     batches,
     check_key,
@@ -372,15 +372,25 @@ def retry(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
         **({"deadline_at": None} if expired else {}),
     )
     halting = Q(state=StepState.FAILED) & (~Q(options__has_key="on_failure") | Q(id=held.id))
+    _ask_gates_again(held, halting)
     again = _update_steps(held, halting, retry_count=0, crash_count=0, is_suspect=False, **_ready(now))
-    halted = Q(state=StepState.WAITING, waiting="paused")
+    # Children that ended while this run had failed could tell it nothing: who waits for some looks again.
+    halted = Q(state=StepState.WAITING, waiting__in=["paused", "children"])
     again += _update_steps(held, halted | Q(state=StepState.CANCELLED) if expired else halted, **_ready(now))
     note("run.retried", held, {"by": by, "reason": reason})
+    for child in _children(held, state=RunState.FAILED).filter(parent_step_id__in=again):
+        retry(child, by=by, reason=reason or "its parent was retried")
     # A step that ended well after its run had failed leaves nothing to do.
     if not Step.objects.filter(run_id=held.id, state__in=UNFINISHED).exists():
         ledger.ask_in_transaction("SELECT execution_close_run_v1(%s)", [held.id])
     _ring_after_commit(again)
     return _fresh(held)
+
+
+def _ask_gates_again(run: Run, which: Q) -> None:
+    """Forget what was decided, or missed, at the gates that are retried: a person may decide anew."""
+    asked = Step.objects.filter(which, run_id=run.id, skill__in=["execution.approval", "execution.signal"])
+    Checkpoint.objects.filter(step_id__in=list(asked.values_list("id", flat=True))).delete()
 
 
 def fork(

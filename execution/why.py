@@ -39,6 +39,8 @@ from execution.models import (
 )
 from execution.retries import Policy
 
+APPROVAL = "execution.approval"
+"""The skill of a gate at which a person decides."""
 SILENT_AFTER = timedelta(seconds=10)
 ORDER = (StepState.PARKED, StepState.WAITING, StepState.READY, StepState.RUNNING, StepState.BLOCKED)
 _WANTED = re.compile(r"^(\d+(?:\.\d+)?)(?: and (\d+) tokens)? more would pass")
@@ -211,6 +213,11 @@ def _needs(case: _Case) -> Said:
     found = [
         (need.needed.name, need.needed.state) for need in needed.select_related("needed").order_by("needed__position")
     ]
+    if not found:
+        told = (
+            "it is an entry of a list of which only so many go at the same time (max_parallel), and waits for its turn"
+        )
+        return told, ["the ending of another entry"], {"needs": []}
     names = [f"{name} ({state})" for name, state in found]
     text = f"it needs {words.counted(len(found), 'step')} that {'has' if len(found) == 1 else 'have'} not ended: "
     return text + words.listed(names), ["the ending of those steps"], {"needs": [name for name, _ in found]}
@@ -227,7 +234,22 @@ def _timer(case: _Case) -> Said:
     return f"it sleeps until {case.when(step.wake_at)}", ["its timer"], {"wake_at": step.wake_at}
 
 
+def _gate(case: _Case) -> Said:
+    from execution.workflows import gates
+
+    step = case.step
+    who = gates.asked(step)["who"]
+    deadline = f", until {case.when(step.wake_at)}" if step.wake_at else ""
+    moves = [case.command("approve", _quoted(step.name)), case.command("refuse", _quoted(step.name))]
+    if step.wake_at:
+        moves.append("at its time-out the gate fails")
+    text = f"it waits at gate {step.name!r} for an approval by {words.listed(who) if who else 'anybody'}{deadline}"
+    return text, moves, {"gate": step.name, "who": who, "deadline": step.wake_at}
+
+
 def _signal(case: _Case) -> Said:
+    if case.step.skill == APPROVAL:
+        return _gate(case)
     names = list(case.step.awaits or [])
     quoted = words.listed([repr(name) for name in names]) or "of an unknown name"
     deadline = f", until {case.when(case.step.wake_at)}" if case.step.wake_at else ", without a deadline"
@@ -524,7 +546,11 @@ def _due(step: Step, now: datetime) -> str:
 _SHORT: dict[Waiting, Callable[[Step, datetime], str]] = {
     Waiting.NEEDS: lambda step, _: f"needs {words.counted(step.pending_count, 'step')}",
     Waiting.TIMER: lambda step, now: f"timer{_due(step, now)}",
-    Waiting.SIGNAL: lambda step, _: f"signal {words.listed(list(step.awaits or []), 2)}",
+    Waiting.SIGNAL: lambda step, _: (
+        f"approval at gate {step.name}"
+        if step.skill == APPROVAL
+        else f"signal {words.listed(list(step.awaits or []), 2)}"
+    ),
     Waiting.CHILDREN: lambda step, _: f"children: {words.counted(len(step.awaits or []), 'run')}",
     Waiting.RETRY: lambda step, now: f"retry {step.retry_count}{_due(step, now)}: {said_error(step.error)}",
     Waiting.KEY: lambda step, _: f"key {step.key}",

@@ -31,13 +31,18 @@ def decide(run: Run | uuid.UUID | str, gate: str | None = None, *, approved: boo
     """Approve or refuse at a gate, once; without a name, at the only one that waits."""
     held = runs.hold(run)
     step = _waiting(held, gate)
-    _check_who(_asked(step)["who"], step, by)
+    _check_who(asked(step)["who"], step, by)
     if conf.current().workflow_audit:
         kind = "gate.approved" if approved else "gate.refused"
         runs.note(kind, held, {"by": by, "reason": reason, "gate": step.name}, step.id)
     decision = {"approved": approved, "by": by, "reason": reason}
     signals.send(
-        held, signal_name(step.name), decision, sender=by, signal_id=uuid.uuid5(step.id, "decision"), is_decision=True
+        held,
+        signal_name(step.name),
+        decision,
+        sender=by,
+        signal_id=uuid.uuid5(step.id, f"decision {step.epoch}"),
+        is_decision=True,
     )
     return Run.objects.get(pk=held.id)
 
@@ -48,7 +53,7 @@ def open_gates(run: Run) -> list[Step]:
     return list(found.order_by("position"))
 
 
-def _asked(step: Step) -> dict[str, Any]:
+def asked(step: Step) -> dict[str, Any]:
     """Return who may decide at a gate, and what is shown to them."""
     data = Checkpoint.objects.filter(step_id=step.id, token=_ASKED).values_list("data", flat=True).first()
     found: dict[str, Any] = ledger.unpack(data)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from execution import runs, workflows
+from execution import errands, runs, why, workflows
 from execution.exceptions import (
     GateRefused,
     InputInvalid,
@@ -355,8 +355,6 @@ steps:
         child = Run.objects.get(parent_run_id=run.id)
         assert (child.workflow, child.version) == ("sum-up", str(inner.number))
         assert play(hands, child).state == "completed"
-        from execution import errands
-
         errands.tell_parents(child.parent_step_id)
         assert runs.result(play(hands, run)) == 18
 
@@ -401,3 +399,94 @@ outputs: {c: "${steps.c}", side: "${steps.side}"}
         run = runs.start(read(self.TEXT), {"n": 1})
         with pytest.raises(RunUnknown, match="has no step 'sid'; did you mean 'side'"):
             runs.fork(run, "sid")
+
+
+class TestRetries:
+    """What a retry of a failed graph does with gates and sub-workflows."""
+
+    def test_refused_gate_asks_again(self, hands):
+        """After a retry somebody may decide anew."""
+        run = runs.start(read(TestGates.TEXT))
+        play(hands, run)
+        runs.refuse(run, by="ann")
+        assert play(hands, run).state == "failed"
+        runs.retry(run)
+        assert play(hands, run).state == "running"
+        runs.approve(run, by="ann")
+        assert runs.result(play(hands, run)) == "ok"
+
+    def test_child_that_ended_while_its_parent_had_failed_is_seen(self, hands, tmp_path):
+        """A parent that is retried looks again at the children that it waited for."""
+        fix = tmp_path / "fix"
+        catalog.register(read("name: inner\nsteps: {a: {skill: graphs.give, with: {value: 5}}}"))
+        text = """
+name: outer
+inputs: {fix: {type: text}}
+steps:
+  kid: {workflow: inner}
+  boom: {skill: graphs.fail, with: {fix: "${inputs.fix}"}}
+  end: {skill: graphs.give, needs: boom, with: {value: "${steps.kid}"}}
+"""
+        run = runs.start(read(text), {"fix": str(fix)})
+        assert play(hands, run).state == "failed"
+        child = Run.objects.get(parent_run_id=run.id)
+        assert play(hands, child).state == "completed"
+        errands.tell_parents(child.parent_step_id)
+        fix.touch()
+        runs.retry(run)
+        assert runs.result(play(hands, run)) == 5
+
+    def test_failed_sub_workflow_goes_on_from_what_failed_there(self, hands, tmp_path):
+        """A retry of the parent retries the child that failed it."""
+        fix = tmp_path / "fix"
+        catalog.register(
+            read(
+                "name: half\ninputs: {fix: {type: text}}\nsteps: {b: {skill: graphs.fail, with: {value: 3, fix: '${inputs.fix}'}}}"
+            )
+        )
+        text = "name: whole\ninputs: {fix: {type: text}}\nsteps: {kid: {workflow: half, with: {fix: '${inputs.fix}'}}}"
+        run = runs.start(read(text), {"fix": str(fix)})
+        play(hands, run)
+        child = Run.objects.get(parent_run_id=run.id)
+        assert play(hands, child).state == "failed"
+        errands.tell_parents(child.parent_step_id)
+        assert play(hands, run).state == "failed"
+        fix.touch()
+        runs.retry(run)
+        play(hands, run)
+        assert play(hands, child).state == "completed"
+        errands.tell_parents(child.parent_step_id)
+        assert runs.result(play(hands, run)) == 3
+
+
+class TestWhy:
+    """What is said of a graph that waits."""
+
+    def test_gate_says_who_may_decide_and_how(self, hands):
+        """A person is told the command that works."""
+        run = runs.start(read(TestGates.TEXT))
+        play(hands, run)
+        (reason,) = [one for one in why.explain(run).reasons if one.step == "review"]
+        assert "it waits at gate 'review' for an approval by ann, group:leads" in reason.text
+        assert reason.moves[0] == f"manage.py approve {run.id} review"
+
+    def test_entry_that_waits_for_its_turn_says_so(self, hands):
+        """An entry beyond max_parallel needs no step: it waits for its turn."""
+        text = TestLists.TEXT.replace("with:", "max_parallel: 1\n    with:")
+        run = runs.start(read(text), {"items": [1, 2]})
+        Step.objects.filter(run_id=run.id).update(queue="elsewhere")
+        hands.perform(Step.objects.get(run_id=run.id, state="ready"))
+        texts = [one.text for one in why.explain(run).reasons if one.step == "work[1]"]
+        assert "max_parallel" in texts[0]
+
+
+def test_fallback_of_a_gate_takes_nothing_of_the_gates_own(hands):
+    """What stands in for a gate that failed is given what the gate was given, not its signal."""
+    text = """
+name: late
+steps: {paid: {gate: approval, with: {value: 4}, on_failure: {fallback: graphs.give}}}
+"""
+    run = runs.start(read(text))
+    play(hands, run)
+    runs.refuse(run, by="ann")
+    assert runs.result(play(hands, run)) == 4

@@ -177,7 +177,7 @@ def go_on(hands, run, asked):
         if Run.objects.get(pk=run.id).is_ended:
             return
         for gate in gates.open_gates(run):
-            who = gates._asked(gate)["who"]
+            who = gates.asked(gate)["who"]
             by = next((one for one in who if not one.startswith("group:")), None) or _member_of(who)
             runs.approve(run, gate.name, by=by)
         for step in Step.objects.filter(run_id=run.id, state="waiting"):
