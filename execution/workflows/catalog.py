@@ -125,9 +125,12 @@ def forget() -> None:
 
 def unknown(name: str) -> WorkflowUnknown:
     """Return the error for a workflow that is not there, with the nearest that is."""
+    from execution.models import Workflow
+
     bare, _, version = name.partition("@")
-    numbers = [str(one.number) for one in versions(bare)]
-    if version and numbers:
+    known_numbers = Workflow.objects.filter(name=bare).order_by("version").values_list("version", flat=True)
+    numbers = [str(number) for number in known_numbers] if version else []
+    if numbers:
         return WorkflowUnknown(name, hint=f"{bare!r} has the versions {', '.join(numbers)}")
     near = get_close_matches(bare, names(), n=1)
     return WorkflowUnknown(
@@ -140,13 +143,6 @@ def names() -> list[str]:
     from execution.models import Workflow
 
     return sorted({*Workflow.objects.values_list("name", flat=True).distinct(), *_shipped()})
-
-
-def versions(name: str) -> list[Stored]:
-    """Return every version of a workflow, the oldest first."""
-    from execution.models import Workflow
-
-    return [of(row) for row in Workflow.objects.filter(name=name).order_by("version")]
 
 
 # Registering

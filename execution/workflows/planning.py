@@ -68,13 +68,13 @@ def plan(definition: Definition) -> Plan:
     order = graph.order(needs)
     places = {name: place for place, name in enumerate(order)}
     parts, packed = [], []
-    reserves = _shares(definition)
+    reserves, phases = _shares(definition), list(definition.phases)
     for name in order:
         step = steps[name]
         part, value = _whole(name, step, definition)
         part["needs"] = [places[need] for need in needs[name]]
         if step.phase is not None:
-            part["phase"] = list(definition.phases).index(step.phase)
+            part["phase"] = phases.index(step.phase)
         if name in reserves:
             part |= {"reserve_cost": reserves[name].get("cost"), "reserve_tokens": reserves[name].get("tokens")}
         parts.append(part)

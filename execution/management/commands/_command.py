@@ -130,6 +130,12 @@ def operator() -> str:
         return "operator"
 
 
+def add_why(parser: CommandParser) -> None:
+    """Ask who does it and why: of every verb that changes something."""
+    parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
+    parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+
+
 def json_or_text(value: str) -> Any:
     """Return a value as JSON where it is JSON, else as the text that it is."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from execution.management.commands._command import LedgerCommand, find, operator
+from execution.management.commands._command import LedgerCommand, add_why, find
 
 
 class VerbCommand(LedgerCommand):
@@ -15,8 +15,7 @@ class VerbCommand(LedgerCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("run", help="The run's id, or its first 8 characters or more.")
-        parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
-        parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+        add_why(parser)
 
     def act(self, **options: Any) -> None:
         before = find(options["run"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from execution.management.commands._command import LedgerCommand, operator
+from execution.management.commands._command import LedgerCommand, add_why
 
 
 class VerbsCommand(LedgerCommand):
@@ -24,8 +24,7 @@ class VerbsCommand(LedgerCommand):
         parser: CommandParser = verbs.add_parser(name, help=text, description=text)
         super().add_arguments(parser)
         if asks_why:
-            parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
-            parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+            add_why(parser)
         return parser
 
     def act(self, **options: Any) -> None:

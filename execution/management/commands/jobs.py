@@ -14,7 +14,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from execution import jobs, words
 from execution.jobs import Progress
-from execution.management.commands._command import Encoder, LedgerCommand, find, moment, operator, table
+from execution.management.commands._command import Encoder, find, moment, table
+from execution.management.commands._verbs import VerbsCommand
 from execution.management.commands.start import given_budget
 from execution.models import ItemState, Job
 
@@ -26,12 +27,11 @@ _DONE = {
 }
 
 
-class Command(LedgerCommand):
+class Command(VerbsCommand):
     help = "Spawn, watch and operate jobs: many items of one skill."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        listing = self._add(verbs, "list", "List jobs, the newest first.")
+    def add_verbs(self, verbs: Any) -> None:
+        listing = self.add_verb(verbs, "list", "List jobs, the newest first.")
         listing.add_argument("--limit", type=int, default=50, help="At most so many; 50 unless given.")
         self._add_one(verbs, "show", "Say how far a job has got, how fast it goes, and how long the rest will take.")
         self._add_spawn(verbs)
@@ -41,16 +41,14 @@ class Command(LedgerCommand):
             ("cancel", "Cancel a job; what has been done stays recorded."),
             ("retry", "Do the failed items of an ended job again."),
         ):
-            verb = self._add_one(verbs, name, text)
-            verb.add_argument("--reason", default="", help="Why; it is kept in the log.")
-            verb.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+            self._add_one(verbs, name, text, asks_why=True)
         results = self._add_one(verbs, "results", "Print what became of the items, one JSON object a line.")
         results.add_argument(
             "--state", action="append", choices=ItemState.values, default=[], help="May be given again."
         )
 
     def _add_spawn(self, verbs: Any) -> None:
-        spawn = self._add(verbs, "spawn", "Spawn a job from a file of JSON lines and print its id.")
+        spawn = self.add_verb(verbs, "spawn", "Spawn a job from a file of JSON lines and print its id.")
         spawn.add_argument("skill", help="The skill's name; `manage.py skills` lists them.")
         spawn.add_argument(
             "file", help="One item a line, a JSON object of the skill's parameters; - is standard input."
@@ -65,24 +63,19 @@ class Command(LedgerCommand):
         spawn.add_argument("--budget", help="What it may spend: 5.00, or cost=5.00,tokens=100000.")
         spawn.add_argument("--deadline", help="When it has failed if it has not ended: 6h, or a moment.")
 
-    def _add(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser: CommandParser = verbs.add_parser(name, help=text, description=text)
-        super().add_arguments(parser)
-        return parser
-
-    def _add_one(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser = self._add(verbs, name, text)
+    def _add_one(self, verbs: Any, name: str, text: str, *, asks_why: bool = False) -> CommandParser:
+        parser = self.add_verb(verbs, name, text, asks_why=asks_why)
         parser.add_argument("job", help="The job's id, or its first 8 characters or more.")
         return parser
 
     def act(self, **options: Any) -> None:
-        verb = options["verb"]
-        if verb in _DONE:
-            self._operate(verb, options)
+        if options["verb"] in _DONE:
+            self._operate(options["verb"], options)
             return
-        getattr(self, f"_{verb}")(**options)
+        super().act(**options)
 
-    def _list(self, limit: int, **options: Any) -> None:
+    def _list(self, options: dict[str, Any]) -> None:
+        limit = options["limit"]
         if limit < 1:
             raise CommandError(f"--limit is {limit}; it is at least 1")
         found = jobs.progress_of(Job.objects.order_by("-pk").values_list("pk", flat=True)[:limit])
@@ -94,8 +87,8 @@ class Command(LedgerCommand):
             lines = [[str(one.job_id), one.state, one.skill, _done(one), _pace(one)] for one in found]
             self.say(table(lines, ["job", "state", "skill", "done", "pace"]))
 
-    def _show(self, job: str, **options: Any) -> None:
-        found = jobs.progress(_find(job))
+    def _show(self, options: dict[str, Any]) -> None:
+        found = jobs.progress(_find(options["job"]))
         if options["as_json"]:
             self.document(found)
             return
@@ -108,11 +101,11 @@ class Command(LedgerCommand):
         if found.cost or found.tokens:
             self.say(f"spent: {words.money(found.cost)}, {words.counted(found.tokens, 'token')}")
 
-    def _spawn(self, skill: str, file: str, **options: Any) -> None:
-        with _opened(file) as lines:
+    def _spawn(self, options: dict[str, Any]) -> None:
+        with _opened(options["file"]) as lines:
             job = jobs.spawn(
-                skill,
-                _items(lines, file),
+                options["skill"],
+                _items(lines, options["file"]),
                 chunk=options["chunk"],
                 parallel=options["parallel"],
                 agent=options["agent"],
@@ -139,8 +132,8 @@ class Command(LedgerCommand):
             return
         self.say(f"job {job.pk} {_DONE[verb].format(id=job.pk)}")
 
-    def _results(self, job: str, state: list[str], **_: Any) -> None:
-        for result in jobs.results(_find(job), states=state or ("completed", "failed")):
+    def _results(self, options: dict[str, Any]) -> None:
+        for result in jobs.results(_find(options["job"]), states=options["state"] or ("completed", "failed")):
             self.stdout.write(json.dumps(asdict(result), cls=Encoder, ensure_ascii=False))
 
 

@@ -9,15 +9,15 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count, Q
 
 from execution import ledger, memory, memory_rules, words
-from execution.management.commands._command import Encoder, LedgerCommand, json_or_text, table
+from execution.management.commands._command import Encoder, json_or_text, table
+from execution.management.commands._verbs import VerbsCommand
 from execution.models import Memory, MemoryRule, MemoryUpdate, Operation, UpdateOutcome
 
 
-class Command(LedgerCommand):
+class Command(VerbsCommand):
     help = "List, recall, remember and forget what an agent remembers; list, set and drop the rules that change it."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    def add_verbs(self, verbs: Any) -> None:
         listing = self._add_agents(verbs, "list", "List an agent's memories, the latest changed first.")
         recalling = self._add_agents(verbs, "recall", "Recall what an agent remembers of some words, best first.")
         recalling.add_argument("query", nargs="*", help="The words; none recalls the most recent.")
@@ -26,10 +26,10 @@ class Command(LedgerCommand):
         self._add_remember(verbs)
         forget = self._add_agents(verbs, "forget", "Forget a memory by its key, a kind, or both.")
         forget.add_argument("--key", help="The memory's key.")
-        rules = self._add(verbs, "rules", "List the rules, and what became of them.")
+        rules = self.add_verb(verbs, "rules", "List the rules, and what became of them.")
         rules.add_argument("--failed", action="store_true", help="The latest failures, with their reasons.")
         self._add_rule(verbs)
-        drop = self._add(verbs, "drop", "Drop a rule, and the rows of what became of it.")
+        drop = self.add_verb(verbs, "drop", "Drop a rule, and the rows of what became of it.")
         drop.add_argument("name")
 
     def _add_remember(self, verbs: Any) -> None:
@@ -40,7 +40,7 @@ class Command(LedgerCommand):
         parser.add_argument("--pinned", action="store_true", default=None, help="It neither expires nor is evicted.")
 
     def _add_rule(self, verbs: Any) -> None:
-        parser = self._add(verbs, "rule", "Make or change a rule.")
+        parser = self.add_verb(verbs, "rule", "Make or change a rule.")
         parser.add_argument("name")
         parser.add_argument("--key", required=True, help="The memory's key; may hold ${...}.")
         parser.add_argument("--operation", default="set", help=f"{', '.join(Operation.values)}; set unless given.")
@@ -55,19 +55,11 @@ class Command(LedgerCommand):
         parser.add_argument("--ttl", help="How long the memory lives; with expire, when it ends.")
         parser.add_argument("--off", action="store_true", help="Keep the rule, but do not apply it.")
 
-    def _add(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser: CommandParser = verbs.add_parser(name, help=text, description=text)
-        super().add_arguments(parser)
-        return parser
-
     def _add_agents(self, verbs: Any, name: str, text: str, *, kind: str | None = None) -> CommandParser:
-        parser = self._add(verbs, name, text)
+        parser = self.add_verb(verbs, name, text)
         parser.add_argument("agent", help="The agent's name.")
         parser.add_argument("--kind", default=kind, help="The memory's kind.")
         return parser
-
-    def act(self, **options: Any) -> None:
-        getattr(self, f"_{options['verb']}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
         found = memory.of_agent(options["agent"], kind=options["kind"])[: memory.checked_limit(options["limit"])]

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from execution import phases, words
-from execution.management.commands._command import LedgerCommand, find, operator, table
+from execution.management.commands._command import LedgerCommand, add_why, find, table
 
 
 class Command(LedgerCommand):
@@ -17,8 +17,7 @@ class Command(LedgerCommand):
         super().add_arguments(parser)
         parser.add_argument("run", help="The run's id, or its first 8 characters or more.")
         parser.add_argument("--cancel", metavar="NAME", help="The phase to end before its time.")
-        parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
-        parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+        add_why(parser)
 
     def act(self, **options: Any) -> None:
         run = find(options["run"])

@@ -9,48 +9,34 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from execution import sessions, words
-from execution.management.commands._command import Encoder, LedgerCommand, json_value, operator, table
+from execution.management.commands._command import Encoder, json_value, table
+from execution.management.commands._verbs import VerbsCommand
 from execution.models import Run, Session
 
 
-class Command(LedgerCommand):
+class Command(VerbsCommand):
     help = "List, show, open, close and reopen sessions: groups of runs that share state and a time to live."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        listing = self._add(verbs, "list", "List sessions, the newest first.")
+    def add_verbs(self, verbs: Any) -> None:
+        listing = self.add_verb(verbs, "list", "List sessions, the newest first.")
         listing.add_argument("--status", help="open, active, idle, expired or closed.")
         listing.add_argument("--tag", action="append", default=[], dest="tags", help="All of the tags given.")
         listing.add_argument("--name", default="", help="The beginning of the name.")
         listing.add_argument("--limit", type=int, default=50, help="At most so many; 50 unless given.")
-        opening = self._add(verbs, "open", "Open a session, or find the open one of this name; prints its id.")
+        opening = self.add_verb(verbs, "open", "Open a session, or find the open one of this name; prints its id.")
         opening.add_argument("name", nargs="?", default="")
         opening.add_argument("--state", default="{}", help="What its runs share at first, as a JSON object.")
         opening.add_argument("--ttl", default="24h", help="How long it stays open unused: 90s, 6h, 30d.")
         opening.add_argument("--tag", action="append", default=[], dest="tags", help="A tag; may be given again.")
         self._add_one(verbs, "show", "Show a session, its state and its latest runs.")
-        close = self._add_changing(verbs, "close", "Close a session.")
+        close = self._add_one(verbs, "close", "Close a session.", asks_why=True)
         close.add_argument("--cancel", action="store_true", help="Cancel the runs that have not ended.")
-        self._add_changing(verbs, "reopen", "Open an expired or closed session again.")
+        self._add_one(verbs, "reopen", "Open an expired or closed session again.", asks_why=True)
 
-    def _add(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser: CommandParser = verbs.add_parser(name, help=text, description=text)
-        super().add_arguments(parser)
-        return parser
-
-    def _add_one(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser = self._add(verbs, name, text)
+    def _add_one(self, verbs: Any, name: str, text: str, *, asks_why: bool = False) -> CommandParser:
+        parser = self.add_verb(verbs, name, text, asks_why=asks_why)
         parser.add_argument("session", help="Its id, or the name of one that is not closed.")
         return parser
-
-    def _add_changing(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser = self._add_one(verbs, name, text)
-        parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
-        parser.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
-        return parser
-
-    def act(self, **options: Any) -> None:
-        getattr(self, f"_{options['verb']}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
         limit = options["limit"]

@@ -11,11 +11,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from execution import words
 from execution.management.commands import start
-from execution.management.commands._command import LedgerCommand, operator, table
+from execution.management.commands._command import operator, table
+from execution.management.commands._verbs import VerbsCommand
 from execution.workflows import catalog, differences, known, mermaid, reading, spec, starters, svg
 from execution.workflows.reading import Finding, Read
 
@@ -23,34 +24,33 @@ _FORMATS = {"mermaid": mermaid.text, "svg": svg.text}
 _SUFFIXES = (".yaml", ".yml")
 
 
-class Command(LedgerCommand):
+class Command(VerbsCommand):
     help = "Check, draw, compare, register and run definitions of workflows, which are YAML files."
     requires_system_checks = ()
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    def add_verbs(self, verbs: Any) -> None:
         self._add_validate(verbs)
         self._add_graph(verbs)
-        schema = self._add(verbs, "schema", "Print the JSON Schema of definitions, for editors.")
+        schema = self.add_verb(verbs, "schema", "Print the JSON Schema of definitions, for editors.")
         schema.add_argument("--output", help="The file to write; standard output unless given.")
-        new = self._add(verbs, "new", "Write an example with comments, to go on from.")
+        new = self.add_verb(verbs, "new", "Write an example with comments, to go on from.")
         new.add_argument("name", help="The workflow's name, in kebab-case.")
         new.add_argument(
             "--template", choices=starters.names(), default="chain", help="Which example; chain unless given."
         )
         new.add_argument("--output", help="The file to write; NAME.yaml here unless given. None is written over.")
-        diff = self._add(verbs, "diff", "Say in words what changed from one definition to another.")
+        diff = self.add_verb(verbs, "diff", "Say in words what changed from one definition to another.")
         diff.add_argument("which", nargs="+", metavar="A B | NAME V1 V2", help="Two files, or a name and two versions.")
-        load = self._add(verbs, "load", "Register definitions: each changed one gets the next version.")
+        load = self.add_verb(verbs, "load", "Register definitions: each changed one gets the next version.")
         load.add_argument("files", nargs="+", metavar="DIR", help="A folder of .yaml files, or a file.")
         load.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
-        self._add(verbs, "list", "List the workflows that can be run, with their newest versions.")
-        run = self._add(verbs, "run", "Open a run of a workflow and print its id.")
+        self.add_verb(verbs, "list", "List the workflows that can be run, with their newest versions.")
+        run = self.add_verb(verbs, "run", "Open a run of a workflow and print its id.")
         run.add_argument("name", help="The workflow's name; NAME@3 is its third version.")
         start.Command().add_options(run)
 
     def _add_validate(self, verbs: Any) -> None:
-        validate = self._add(verbs, "validate", "Say what is wrong with definitions, each with its line and field.")
+        validate = self.add_verb(verbs, "validate", "Say what is wrong with definitions, each with its line and field.")
         validate.add_argument("files", nargs="+", metavar="FILE", help="A file, or a folder of .yaml files.")
         validate.add_argument(
             "--strict", action="store_true", help="Let notes, such as a skill nobody knows, fail too."
@@ -60,21 +60,13 @@ class Command(LedgerCommand):
         )
 
     def _add_graph(self, verbs: Any) -> None:
-        graph = self._add(verbs, "graph", "Draw the steps and what they need.")
+        graph = self.add_verb(verbs, "graph", "Draw the steps and what they need.")
         graph.add_argument("file", metavar="FILE", help="The file.")
         graph.add_argument("--format", choices=list(_FORMATS), default="mermaid", help="mermaid unless given.")
         graph.add_argument("--output", help="The file to write; standard output unless given.")
 
-    def _add(self, verbs: Any, name: str, text: str) -> CommandParser:
-        parser: CommandParser = verbs.add_parser(name, help=text, description=text)
-        super().add_arguments(parser)
-        return parser
-
-    def act(self, **options: Any) -> None:
-        getattr(self, f"_{options['verb']}")(**options)
-
-    def _validate(self, files: list[str], **options: Any) -> None:
-        found = _together(_files(files), with_skills=not options["without_skills"])
+    def _validate(self, options: dict[str, Any]) -> None:
+        found = _together(_files(options["files"]), with_skills=not options["without_skills"])
         if options["strict"]:
             found = {file: _strict(one) for file, one in found.items()}
         bad = [file for file, one in found.items() if one.errors]
@@ -93,8 +85,8 @@ class Command(LedgerCommand):
                 steps = words.counted(len(one.definition.steps), "step")
                 self.say(f"{file}: {one.definition.name} is right: {steps}, digest {one.definition.digest[:12]}")
 
-    def _graph(self, file: str, **options: Any) -> None:
-        definition = reading.load(file)
+    def _graph(self, options: dict[str, Any]) -> None:
+        definition = reading.load(options["file"])
         text = _FORMATS[options["format"]](definition)
         if options["as_json"] and not options["output"]:
             facts = {"name": definition.name, "digest": definition.digest, "needs": definition.needs}
@@ -102,10 +94,11 @@ class Command(LedgerCommand):
             return
         self._hand_over(text, options)
 
-    def _schema(self, **options: Any) -> None:
+    def _schema(self, options: dict[str, Any]) -> None:
         self._hand_over(_json(spec.schema()), options)
 
-    def _new(self, name: str, **options: Any) -> None:
+    def _new(self, options: dict[str, Any]) -> None:
+        name = options["name"]
         text = starters.text(options["template"], name)
         reading.read(text, file=name)
         path = Path(options["output"] or f"{name}.yaml")
@@ -115,15 +108,15 @@ class Command(LedgerCommand):
             return
         self.say(f"{path} is written; `manage.py workflow validate {path}` checks it")
 
-    def _load(self, files: list[str], **options: Any) -> None:
-        found = catalog.load(_files(files), by=options["by"])
+    def _load(self, options: dict[str, Any]) -> None:
+        found = catalog.load(_files(options["files"]), by=options["by"])
         if options["as_json"]:
             self.document([_stored_row(one) for one in found])
             return
         for one in found:
             self.say(f"{one.name} is version {one.number}: {words.counted(len(one.definition.steps), 'step')}")
 
-    def _list(self, **options: Any) -> None:
+    def _list(self, options: dict[str, Any]) -> None:
         found = [catalog.find(name) for name in catalog.names()]
         if options["as_json"]:
             self.document([_stored_row(one) for one in found])
@@ -131,13 +124,13 @@ class Command(LedgerCommand):
         rows = [[one.name, one.version, f"{len(one.definition.steps):,}", one.definition.description] for one in found]
         self.say(table(rows, ["NAME", "VERSION", "STEPS", "WHAT IT IS FOR"]))
 
-    def _run(self, **options: Any) -> None:
+    def _run(self, options: dict[str, Any]) -> None:
         command = _Run()
         command.stdout, command.stderr = self.stdout, self.stderr
         command.act(**options)
 
-    def _diff(self, which: list[str], **options: Any) -> None:
-        before, after = _compared(which)
+    def _diff(self, options: dict[str, Any]) -> None:
+        before, after = _compared(options["which"])
         found = differences.between(before, after)
         if options["as_json"]:
             digests = {"old": before.digest, "new": after.digest}
