@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 
+class Section:
+    """One app's part of `CELERIAC`: a dataclass with a default for each name."""
+
+    __slots__ = ()
+
+
+_Found = TypeVar("_Found", bound=Section)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Section):
     """What `CELERIAC = {...}` may hold."""
 
     lease_seconds: int = 30
@@ -85,25 +96,54 @@ class Settings:
 @lru_cache(maxsize=1)
 def current() -> Settings:
     """Return the settings in force."""
+    return read(given())
+
+
+def given() -> dict[str, Any]:
+    """Return what the project's settings say."""
     from django.conf import settings
 
-    return read(getattr(settings, "CELERIAC", {}))
+    found: dict[str, Any] = getattr(settings, "CELERIAC", {})
+    return found
 
 
 def read(given: dict[str, Any]) -> Settings:
     """Check a dictionary of settings; an unknown name is answered with the nearest known one."""
-    known = {field.name: field for field in fields(Settings)}
+    return checked(Settings, given)
+
+
+def checked(section: type[_Found], given: dict[str, Any]) -> _Found:
+    """Return one app's part of a dictionary of settings; a name that no installed app knows is refused."""
+    known = {field.name: field for field in _fields(section)}
     for name, value in given.items():
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
+        if name in known:
+            _check_type(name, value, type(known[name].default))
+        elif name not in (names := _names()):
+            near = get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ImproperlyConfigured(f"CELERIAC has no setting {name!r}{hint}")
-        wanted = type(known[name].default)
-        if not isinstance(value, (int, float) if wanted is float else wanted) or (
-            wanted is not bool and isinstance(value, bool)
-        ):
-            raise ImproperlyConfigured(f"CELERIAC[{name!r}] must be {wanted.__name__}, not {value!r}")
-    return Settings(**given)
+    return section(**{name: value for name, value in given.items() if name in known})
+
+
+def _check_type(name: str, value: Any, wanted: type) -> None:
+    if not isinstance(value, (int, float) if wanted is float else wanted) or (
+        wanted is not bool and isinstance(value, bool)
+    ):
+        raise ImproperlyConfigured(f"CELERIAC[{name!r}] must be {wanted.__name__}, not {value!r}")
+
+
+def _fields(section: type[Section]) -> tuple[Field[Any], ...]:
+    return fields(section)  # type: ignore[arg-type] # each section is a dataclass
+
+
+def _names() -> list[str]:
+    """Return the names of all settings: each installed app's `conf.py` may have a section of its own."""
+    from django.apps import apps
+
+    for app in apps.app_configs.values():
+        if app.name != "execution" and find_spec(f"{app.name}.conf") is not None:
+            import_module(f"{app.name}.conf")
+    return [field.name for section in Section.__subclasses__() for field in _fields(section)]
 
 
 def _forget(*, setting: str, **_: Any) -> None:

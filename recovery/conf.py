@@ -1,0 +1,93 @@
+"""Recovery's part of `CELERIAC`: typed, with defaults, read when it is first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from execution import conf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(conf.Section):
+    """What `CELERIAC = {...}` may hold for recovery."""
+
+    model: str = ""
+    """A language model, as `provider:name`; empty: everything is decided by rules."""
+    model_base_url: str = ""
+    """Where the model is served, when it is not at its provider's own address."""
+    model_key_env: str = "CELERIAC_MODEL_KEY"
+    """The environment variable that holds the model's key."""
+    model_timeout_seconds: float = 30.0
+    model_daily_budget: float = 5.0
+    """What may be spent on the model in a day, in the ledger's currency."""
+
+    failure_days: float = 90.0
+    """How long failures are kept; patterns stay."""
+    aggregation_days: float = 7.0
+    """How far back the nightly aggregation looks for failures that no pattern knows."""
+    aggregation_least: int = 3
+    """Of how many failures a group must be made to be proposed as a pattern."""
+    pattern_half_life_days: float = 30.0
+    """How long until a pattern's confirmations count half."""
+
+    exports: str = ""
+    """The name of the storage in `STORAGES` that exports go to; empty: a local folder."""
+    exports_folder: str = ""
+    """The local folder of exports; empty: `exports` in Celeriac's home."""
+
+    candidate_lease_seconds: int = 300
+    """How long a claimed candidate may go without an evaluation."""
+    auto_apply_bound: float = 0.8
+    """The least Wilson lower bound (one-sided, 95 %) of what is applied without asking."""
+    auto_per_run: int = 3
+    """How many recoveries a run may have without a person."""
+    auto_cost_per_run: float = 10.0
+    """What the recoveries of one run may cost without a person, in the ledger's currency."""
+    auto_hours_per_run: float = 24.0
+    """For how long after its first failure a run is recovered without a person."""
+    relapse_hours: float = 24.0
+    """A failure that comes back so soon after a recovery says that it was none."""
+
+    stream_most: int = 100_000
+    """Entries that the stream keeps, about."""
+    stream_idle_seconds: float = 60.0
+    """How long a consumer may hold an entry before another takes it."""
+    stream_tries: int = 5
+    """How often an entry is delivered before it is a dead letter."""
+
+    webhook_timeout_seconds: float = 30.0
+    webhook_concurrency: int = 32
+    """Deliveries under way at once."""
+    webhook_private_addresses: bool = False
+    """Whether webhooks may go to private, loopback and link-local addresses."""
+    webhook_days: float = 30.0
+    """How long delivered messages and their attempts are kept."""
+    handler_seconds: float = 30.0
+    """How long a handler of an event may take."""
+
+    correlation_gap_seconds: float = 60.0
+    correlation_most_seconds: float = 900.0
+    correlation_late_seconds: float = 30.0
+    correlation_hops: int = 2
+    """How far two services may be apart in the topology to belong together."""
+    suspect_minutes: float = 30.0
+    """How long before a window a change may be its cause."""
+    incident_step_seconds: float = 90.0
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """Return the settings in force."""
+    return conf.checked(Settings, conf.given())
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CELERIAC":
+        current.cache_clear()
+
+
+setting_changed.connect(_forget)

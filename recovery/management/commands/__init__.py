@@ -1,0 +1,1 @@
+"""The command line of recovery: doorways to its verbs, one file a command."""

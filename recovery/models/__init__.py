@@ -1,0 +1,45 @@
+"""Recovery's tables, one concept a module."""
+
+from recovery.models.candidates import (
+    ENDED,
+    ActionRecord,
+    CandidateState,
+    DeadLetter,
+    RecoveryCandidate,
+    Risk,
+    Source,
+    Stage,
+    SuggestionAction,
+    SuggestionProvenance,
+)
+from recovery.models.failures import (
+    Category,
+    ExportState,
+    FailureMatch,
+    FailurePattern,
+    FailurePatternExport,
+    FailureTemplate,
+    How,
+    Mode,
+    PatternState,
+)
+from recovery.models.incidents import Incident, IncidentEntry, IncidentState, Severity, Window
+from recovery.models.outbox import (
+    Delivery,
+    DistributedLock,
+    EndpointState,
+    HandlerSwitch,
+    Handling,
+    HandlingState,
+    OutboxEvent,
+    OutboxState,
+    WebhookEndpoint,
+)
+
+__all__ = [
+    "ENDED", "ActionRecord", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock", "EndpointState",
+    "ExportState", "FailureMatch", "FailurePattern", "FailurePatternExport", "FailureTemplate", "HandlerSwitch",
+    "Handling", "HandlingState", "How", "Incident", "IncidentEntry", "IncidentState", "Mode", "OutboxEvent",
+    "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity", "Source", "Stage", "SuggestionAction",
+    "SuggestionProvenance", "WebhookEndpoint", "Window",
+]  # fmt: skip
