@@ -34,7 +34,7 @@ from execution.models import (
     Step,
     Timer,
 )
-from tests.flows import processes, skills
+from tests.flows import processes, recovery, skills
 from tests.flows.table import FLOWS
 from tests.hands import graph, side_by_side
 
@@ -596,4 +596,4 @@ STORIES = {
     38: two_beats,
     39: crashed_postgres,
     40: late_commit,
-}
+} | recovery.stories()
