@@ -60,8 +60,13 @@ class Settings(conf.Section):
     """How often an entry is delivered before it is a dead letter."""
 
     webhook_timeout_seconds: float = 30.0
+    """How long one try to deliver may take, from the look-up of the address to the end of the answer."""
     webhook_concurrency: int = 32
-    """Deliveries under way at once."""
+    """Deliveries under way at once; those that take longer than a second do not count."""
+    webhook_per_endpoint: int = 8
+    """Deliveries under way at once to one endpoint."""
+    webhook_lock_seconds: float = 15.0
+    """How long a silent leader keeps the outbox's lock."""
     webhook_private_addresses: bool = False
     """Whether webhooks may go to private, loopback and link-local addresses."""
     webhook_days: float = 30.0

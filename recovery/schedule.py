@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from execution.schedule import Entry, install
 
-SCHEDULE: tuple[Entry, ...] = ()
+SCHEDULE: tuple[Entry, ...] = (
+    Entry(
+        name="celeriac: outbox",
+        task="recovery.deliver_outbox",
+        every=timedelta(seconds=2),
+        description="Makes webhooks of new events, and delivers what is due.",
+    ),
+    Entry(
+        name="celeriac: outbox clean-up",
+        task="recovery.clean_up_outbox",
+        every=timedelta(hours=24),
+        description="Removes webhooks that were delivered or given up long ago.",
+    ),
+)
 
 
 def install_after_migrate(**_: Any) -> None:

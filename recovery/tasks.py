@@ -1,1 +1,19 @@
 """Celery doorways: each calls one verb."""
+
+from celery import shared_task
+
+
+@shared_task(name="recovery.deliver_outbox", ignore_result=True)
+def deliver_outbox() -> None:
+    """Send the webhooks that are due."""
+    from recovery import courier
+
+    courier.CYCLE.run()
+
+
+@shared_task(name="recovery.clean_up_outbox", ignore_result=True)
+def clean_up_outbox() -> None:
+    """Remove the webhooks that were delivered long ago."""
+    from recovery import courier
+
+    courier.CLEAN_UP.run()

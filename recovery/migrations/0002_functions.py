@@ -2,10 +2,18 @@
 
 from django.db import migrations
 
-from execution.sql import create  # noqa: F401 - the functions come with what needs them
+from execution.sql import create
 
 
 class Migration(migrations.Migration):
     dependencies = [("recovery", "0001_tables"), ("execution", "0002_functions")]
 
-    operations = []
+    operations = [
+        *create("acquire_lock_v1", app="recovery"),
+        *create("extend_lock_v1", app="recovery"),
+        *create("release_lock_v1", app="recovery"),
+        *create("disable_webhook_v1", app="recovery"),
+        *create("valid_secrets_v1", app="recovery"),
+        *create("claim_outbox_v1", app="recovery"),
+        *create("complete_outbox_v1", app="recovery"),
+    ]
