@@ -62,9 +62,9 @@ class Settings(conf.Section):
     webhook_timeout_seconds: float = 30.0
     """How long one try to deliver may take, from the look-up of the address to the end of the answer."""
     webhook_concurrency: int = 32
-    """Deliveries under way at once; those that take longer than a second do not count."""
+    """Deliveries under way at once; those that take longer than a quarter of a second do not count."""
     webhook_per_endpoint: int = 8
-    """Deliveries under way at once to one endpoint."""
+    """Deliveries under way at once to one endpoint; to one whose last try has failed there is one at a time."""
     webhook_lock_seconds: float = 15.0
     """How long a silent leader keeps the outbox's lock."""
     webhook_private_addresses: bool = False

@@ -1,7 +1,7 @@
 """The courier leads the outbox from one process: it claims, delivers and completes until nothing is due or under way.
 
 It works in a thread of its own, on one event loop and one HTTP client, so that a receiver that hangs holds up no tick
-and no slot of the pool: a delivery that takes longer than a second leaves its place to others, and ends by its own time
+and no slot of the pool: a delivery that takes longer than a moment leaves its place to others, and ends by its own time
 limit while the courier goes on. The database is asked from a second thread: a slow statement delays no delivery. Its
 lock is extended while it leads; when that is refused, somebody else may lead, and it stops.
 """
@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
 import structlog
 from celery import signals
 from django.db import connections
@@ -31,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
 
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.25
 """A delivery that takes longer does not count as one of those that may be under way at once."""
 MOST_UNDER_WAY = 1000
 """Deliveries under way at once, with the slow ones."""
@@ -115,7 +114,7 @@ class Courier:
             self._calm.set()
 
     async def _lead(self) -> None:
-        async with posting.client(self._resolve) as sender:
+        async with posting.Sender(self._resolve) as sender:
             try:
                 self._send_all(sender, self._first)
                 while await self._turn(sender):
@@ -125,19 +124,19 @@ class Courier:
                     task.cancel()
                 await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _turn(self, sender: httpx.AsyncClient) -> bool:
+    async def _turn(self, sender: posting.Sender) -> bool:
         """Complete what has ended and send what is due; returns whether there is more to do."""
         finished, self._finished = self._finished, []
-        claimed = await self._ask(self._exchange, finished, self._room())
+        claimed, read = await self._ask(self._exchange, finished, self._room())
         self._send_all(sender, claimed)
         if not self.is_leading:
             return False
-        is_calm = not claimed and not finished and not self._young_count()
-        if is_calm:
+        is_moving = bool(claimed or finished or read)
+        if not is_moving and not self._young_count():
             self._calm.set()
         elif claimed:
             self._calm.clear()
-        return bool(self._under_way or self._finished or finished or claimed) and not self._is_leaving()
+        return bool(is_moving or self._under_way or self._finished) and not self._is_leaving()
 
     def _is_leaving(self) -> bool:
         """Whether it was told to stop, and has waited long enough for what is under way."""
@@ -154,13 +153,13 @@ class Courier:
     async def _ask(self, function: Callable[..., Any], *parameters: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, function, *parameters)
 
-    def _send_all(self, sender: httpx.AsyncClient, parcels: list[Parcel]) -> None:
+    def _send_all(self, sender: posting.Sender, parcels: list[Parcel]) -> None:
         for parcel in parcels:
             task = asyncio.ensure_future(self._deliver(sender, parcel))
             self._under_way[task] = time.monotonic()
             task.add_done_callback(self._under_way.pop)
 
-    async def _deliver(self, sender: httpx.AsyncClient, parcel: Parcel) -> None:
+    async def _deliver(self, sender: posting.Sender, parcel: Parcel) -> None:
         answer = await posting.post(sender, parcel.message)
         self._finished.append(outbox.judge(parcel, answer))
 
@@ -177,14 +176,14 @@ class Courier:
 
     # In the database's thread
 
-    def _exchange(self, finished: list[Outcome], room: int) -> list[Parcel]:
-        """Write what became of messages, keep the lock, and claim what is due."""
+    def _exchange(self, finished: list[Outcome], room: int) -> tuple[list[Parcel], int]:
+        """Write what became of messages, keep the lock, read new events and claim what is due."""
         now = self._clock() if self._clock else None
         written = outbox.complete(self.lock, finished, now=now)
         self._count(finished, len(written))
         self._extend()
-        self._publish()
-        return outbox.claim(self.lock, limit=room, now=now) if room and self.is_leading else []
+        read = self._publish()
+        return (outbox.claim(self.lock, limit=room, now=now) if room and self.is_leading else []), read
 
     def _count(self, finished: list[Outcome], written: int) -> None:
         self.ended_count += written
@@ -200,10 +199,14 @@ class Courier:
         if not self.is_leading:
             log.warning("outbox.lead_lost", token=self.lock.token)
 
-    def _publish(self) -> None:
-        if time.monotonic() - self._published_at >= _LOOK_SECONDS and self._farewell_at is None:
-            outbox.publish()
+    def _publish(self) -> int:
+        """Make messages of new events, every now and then, and at once again while there are more."""
+        if time.monotonic() - self._published_at < _LOOK_SECONDS or self._farewell_at is not None:
+            return 0
+        read = outbox.publish()
+        if not read:
             self._published_at = time.monotonic()
+        return read
 
     def _leave(self) -> None:
         """Let go of the lock and of this thread's connections."""
@@ -244,13 +247,22 @@ def _leading() -> Courier | None:
     lock = locks.acquire(outbox.LOCK, ttl_seconds=conf.current().webhook_lock_seconds)
     if lock is None:
         return None
-    outbox.publish()
-    first = outbox.claim(lock, limit=conf.current().webhook_concurrency)
+    first = _first(lock)
     if not first:
         locks.release(lock)
         return None
     _here[:] = [Courier(lock, first=first).start()]
     return _here[0]
+
+
+def _first(lock: Lock) -> list[Parcel]:
+    """Read new events until something is due, or all are read, or for so long."""
+    ends_at = time.monotonic() + ATTEND_SECONDS
+    while True:
+        read = outbox.publish()
+        found = outbox.claim(lock, limit=conf.current().webhook_concurrency)
+        if found or not read or time.monotonic() > ends_at:
+            return found
 
 
 def lead(*, clock: Clock | None = None, resolve: addresses.Resolve | None = None) -> int:

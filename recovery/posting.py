@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import httpcore
@@ -60,25 +61,30 @@ class Answer:
         return not self.error
 
 
-class Transport(httpx.AsyncHTTPTransport):
-    """Connects by a network of ours."""
+class Sender(httpx.AsyncHTTPTransport):
+    """Sends by a network of ours. A client above it would keep cookies, and write whole addresses to the log."""
 
-    def __init__(self, network: addresses.Network) -> None:
-        """Open connections by this network."""
-        super().__init__(verify=_tls())
-        self._network = network
+    def __init__(self, resolve: addresses.Resolve | None = None) -> None:
+        """Look names up by the system, or by `resolve`."""
+        super().__init__(verify=_tls(), trust_env=False)
+        self._network = addresses.Network(resolve)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=_tls(),
-            network_backend=network,
+            network_backend=self._network,
             max_connections=None,
             max_keepalive_connections=100,
             keepalive_expiry=5.0,
         )
 
-    async def aclose(self) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         """Close the connections, and wait for no look-up."""
         self._network.close()
-        await super().aclose()
+        await super().__aexit__(exc_type, exc_value, traceback)
 
 
 @lru_cache(maxsize=1)
@@ -87,17 +93,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def client(resolve: addresses.Resolve | None = None) -> httpx.AsyncClient:
-    """Return a client for deliveries; `resolve` looks names up in place of the system."""
-    return httpx.AsyncClient(
-        transport=Transport(addresses.Network(resolve)),
-        timeout=None,  # noqa: S113 - `post` has one limit for all of it
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
-async def post(sender: httpx.AsyncClient, message: Message) -> Answer:
+async def post(sender: Sender, message: Message) -> Answer:
     """Deliver a message once, and tell how that went."""
     limit = conf.current().webhook_timeout_seconds
     began = time.monotonic()
@@ -111,16 +107,24 @@ async def post(sender: httpx.AsyncClient, message: Message) -> Answer:
     return replace(answer, duration_ms=(time.monotonic() - began) * 1000)
 
 
-async def _exchange(sender: httpx.AsyncClient, message: Message) -> Answer:
+async def _exchange(sender: Sender, message: Message) -> Answer:
     body = json.dumps(message.body, separators=(",", ":"), ensure_ascii=False)
     headers = _HEADERS | signed(message.event_id, body, message.secrets)
-    async with sender.stream("POST", message.url, content=body.encode(), headers=headers) as response:
-        read = bytearray()
-        async for part in response.aiter_raw():
-            read += part
-            if len(read) >= RESPONSE_BYTES:
-                break
-        return _answered(response, bytes(read[:RESPONSE_BYTES]))
+    request = httpx.Request("POST", message.url, headers=headers, content=body.encode())
+    response = await sender.handle_async_request(request)
+    try:
+        return _answered(response, await _beginning(response))
+    finally:
+        await response.aclose()
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    read = bytearray()
+    async for part in response.aiter_raw():
+        read += part
+        if len(read) >= RESPONSE_BYTES:
+            break
+    return bytes(read[:RESPONSE_BYTES])
 
 
 def signed(event_id: uuid.UUID, body: str, secrets: Sequence[str], *, at: datetime | None = None) -> dict[str, str]:

@@ -136,6 +136,17 @@ def remove(endpoint: Named, *, by: str = "", reason: str = "") -> int:
     return waiting
 
 
+def health(endpoint: WebhookEndpoint) -> str:
+    """Say in words how an endpoint does."""
+    if endpoint.state == EndpointState.DISABLED:
+        return f"disabled: {endpoint.disabled_reason}"
+    if endpoint.failing_since:
+        return f"failing since {endpoint.failing_since:%Y-%m-%d %H:%M UTC}: {endpoint.last_error}"
+    if endpoint.last_error:
+        return f"well, but for one try lately: {endpoint.last_error}"
+    return "well" if endpoint.delivered_at else "nothing was delivered yet"
+
+
 # On and off
 
 
@@ -240,7 +251,7 @@ def _test_message(endpoint: WebhookEndpoint, by: str) -> OutboxEvent:
 
 
 async def _post_alone(message: posting.Message) -> Answer:
-    async with posting.client() as sender:
+    async with posting.Sender() as sender:
         return await posting.post(sender, message)
 
 

@@ -1,6 +1,6 @@
 -- Claim what is due, for the leader whose token is the lock's: in turns by endpoint, never more than so many of one endpoint in
--- hand, and of an endpoint that asks for order nothing whose aggregate has an older message under way or waiting. Each row
--- gets a token and a time of its own; it is due again when that has passed.
+-- hand, one where its last try has failed, and of an endpoint that asks for order nothing whose aggregate has an older message
+-- under way or waiting. Each row gets a token and a time of its own; it is due again when that has passed.
 CREATE OR REPLACE FUNCTION recovery_claim_outbox_v1(
     p_lock text, p_token bigint, p_limit int, p_each int, p_lease interval, p_now timestamptz DEFAULT NULL
 ) RETURNS TABLE (
@@ -18,7 +18,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH room AS MATERIALIZED (
-        SELECT e.id, e.is_ordered, greatest(p_each - (
+        SELECT e.id, e.is_ordered, greatest(CASE WHEN e.failing_since IS NULL THEN p_each ELSE 1 END - (
             SELECT count(*) FROM recovery_outboxevent o
             WHERE o.endpoint_id = e.id AND o.state = 'pending' AND o.lease_token IS NOT NULL AND o.lease_until > v_now
         ), 0) AS left_over
