@@ -90,6 +90,8 @@ def checked_url(url: str) -> str:
 def _problem(url: str, parsed: httpx.URL) -> str:
     if parsed.scheme not in ("https", "http") or not parsed.host:
         return "is no web address: write it as https://example.com/hooks"
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        return f"names the port {parsed.port}: there are 1 to 65535"
     if parsed.userinfo:
         return "holds a user or a password: leave them out; the receiver verifies the signature"
     if parsed.fragment or len(url) > _LONGEST or any(character.isspace() for character in url):

@@ -14,17 +14,13 @@ _LONGEST = 64
 FAMILIES: dict[str, tuple[str, ...]] = {
     "run": (
         "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened", "parked", "paused",
-        "refused", "resumed", "retried", "topped_up",
-    ),
-    "step": (
-        "cancelled", "completed", "failed", "given_back", "parked", "retrying", "skipped", "started", "suspended",
-        "version_changed",
+        "resumed", "retried",
     ),
     **dict.fromkeys(
         (
-            "agent", "assessment", "breaker", "budget", "candidate", "effect", "envelope", "failure", "graduation",
-            "handler", "incident", "job", "lockout", "memory", "pattern", "phase", "recovery", "service", "session",
-            "signal", "timer", "tunable", "verdict", "webhook", "workflow",
+            "agent", "assessment", "breaker", "budget", "candidate", "capability", "effect", "envelope", "failure",
+            "graduation", "handler", "incident", "job", "lockout", "memory", "pattern", "phase", "recovery", "service",
+            "session", "signal", "step", "timer", "tunable", "verdict", "webhook", "workflow",
         ),
         (),
     ),

@@ -147,6 +147,13 @@ def health(endpoint: WebhookEndpoint) -> str:
     return "well" if endpoint.delivered_at else "nothing was delivered yet"
 
 
+def last_tries(endpoint: WebhookEndpoint, count: int) -> list[Delivery]:
+    """Return the last tries, the newest first, of the messages that were made last."""
+    newest = OutboxEvent.objects.filter(endpoint=endpoint).order_by("-id").values_list("id", flat=True)[: count * 10]
+    rows = Delivery.objects.filter(message_id__in=list(newest)).select_related("message").defer("message__body")
+    return list(rows.order_by("-id")[:count])
+
+
 # On and off
 
 

@@ -6,9 +6,13 @@ It starts nothing and changes nothing. Whatever is down, it says so in a sentenc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+
+from django.apps import apps
 
 from execution.doctor import broker, database, settings, work
-from execution.doctor.findings import ERROR, OK, WARNING, Finding, made
+from execution.doctor.findings import ERROR, OK, WARNING, Finding, Look, made
 
 __all__ = ["ERROR", "OK", "WARNING", "Finding", "examine"]
 
@@ -25,3 +29,11 @@ def examine() -> Iterator[Finding]:
     yield from made(broker.LOOKS)
     if answers:
         yield from made(work.LOOKS)
+        yield from made(_looks_of_other_apps())
+
+
+def _looks_of_other_apps() -> list[Look]:
+    """Return the looks of the apps above: each may have a `doctor.py` with LOOKS of its own."""
+    names = [app.name for app in apps.get_app_configs() if app.name != "execution"]
+    modules = [f"{name}.doctor" for name in names if find_spec(f"{name}.doctor")]
+    return [look for module in modules for look in getattr(import_module(module), "LOOKS", ())]

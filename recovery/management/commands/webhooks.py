@@ -11,7 +11,7 @@ from execution import words
 from execution.management.commands._command import moment, operator, table
 from execution.management.commands._verbs import VerbsCommand
 from recovery import addresses, webhooks
-from recovery.models import Delivery, EndpointState, OutboxEvent, WebhookEndpoint
+from recovery.models import Delivery, EndpointState, WebhookEndpoint
 
 _TITLES = ["WEBHOOK", "STATE", "KINDS", "DELIVERED", "FAILED", "DEAD", "LAST DELIVERED", "URL"]
 _LAST = 10
@@ -89,7 +89,7 @@ class Command(VerbsCommand):
         if options["limit"] < 1:
             raise CommandError(f"--limit is {options['limit']}; give 1 or more")
         found = webhooks.get(options["name"])
-        tries = _tries(found, options["limit"])
+        tries = webhooks.last_tries(found, options["limit"])
         if options["as_json"]:
             self.document(_row(found) | {"tries": [_try(one) for one in tries]})
             return
@@ -164,7 +164,7 @@ class Command(VerbsCommand):
         self.document(_row(found)) if options["as_json"] else self.say(f"{found} {text}")
 
 
-def _who(options: dict[str, Any]) -> dict[str, str]:
+def _who(options: dict[str, Any]) -> dict[str, Any]:
     return {"by": options["by"], "reason": options["reason"]}
 
 
@@ -194,13 +194,6 @@ def _line(found: WebhookEndpoint) -> list[str]:
     ago = f"{words.length(timezone.now() - found.delivered_at)} ago" if found.delivered_at else "never"
     numbers = [str(found.delivered_count), str(found.failed_count), str(found.dead_count)]
     return [found.name, state, ", ".join(found.kinds) or "all", *numbers, ago, addresses.shown_url(found.url)]
-
-
-def _tries(found: WebhookEndpoint, limit: int) -> list[Delivery]:
-    """Return the last tries of an endpoint's newest messages."""
-    newest = OutboxEvent.objects.filter(endpoint=found).order_by("-id").values_list("id", flat=True)[: limit * 10]
-    rows = Delivery.objects.filter(message_id__in=list(newest)).select_related("message")
-    return list(rows.defer("message__body").order_by("-id")[:limit])
 
 
 def _try(one: Delivery) -> dict[str, Any]:
