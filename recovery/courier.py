@@ -3,7 +3,7 @@
 It works in a thread of its own, on one event loop and one HTTP client, so that a receiver that hangs holds up no tick
 and no slot of the pool: a delivery that takes longer than a moment leaves its place to others, and ends by its own time
 limit while the courier goes on. The database is asked from a second thread: a slow statement delays no delivery. Its
-lock is extended while it leads; when that is refused, somebody else may lead, and it stops.
+lock is extended while it leads; when that is refused, somebody else may lead, and it claims nothing more.
 """
 
 from __future__ import annotations
@@ -129,8 +129,6 @@ class Courier:
         finished, self._finished = self._finished, []
         claimed, read = await self._ask(self._exchange, finished, self._room())
         self._send_all(sender, claimed)
-        if not self.is_leading:
-            return False
         is_moving = bool(claimed or finished or read)
         if not is_moving and not self._young_count():
             self._calm.set()
@@ -139,7 +137,7 @@ class Courier:
         return bool(is_moving or self._under_way or self._finished) and not self._is_leaving()
 
     def _is_leaving(self) -> bool:
-        """Whether it was told to stop, and has waited long enough for what is under way."""
+        """Whether it no longer leads or was told to stop, and has waited long enough for what is under way."""
         if self._farewell_at is None:
             return False
         has_ended = not self._under_way and not self._finished
@@ -192,11 +190,12 @@ class Courier:
 
     def _extend(self) -> None:
         ttl = self._settings.webhook_lock_seconds
-        if time.monotonic() - self._extended_at < ttl / 3:
+        if not self.is_leading or time.monotonic() - self._extended_at < ttl / 3:
             return
         self._extended_at = time.monotonic()
         self.is_leading = locks.extend(self.lock, ttl_seconds=ttl)
         if not self.is_leading:
+            self._farewell_at = time.monotonic() + _FAREWELL_SECONDS
             log.warning("outbox.lead_lost", token=self.lock.token)
 
     def _publish(self) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 STORIES = "tests/flows/test_flows.py"
 LIVENESS = "tests/scenarios/test_liveness.py"
+OUTBOX = "tests/recovery/test_outbox.py"
+WEBHOOKS = "tests/recovery/test_webhooks.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,20 +205,105 @@ FLOWS = (
         substrate="acquire_lock()",
         who="outbox processor",
         promise="one leader; a leader that stalls past its time loses to a higher token",
+        code="recovery/locks.py, recovery/courier.py, sql/acquire_lock_v1.sql",
+        fault="sixteen ask at once; the leader frozen by SIGSTOP past its time, then woken; its successor killed by kill -9",
+        tests=("tests/recovery/test_locks.py::test_token_rises_at_each_change",),
+        neighbours=(
+            Neighbour(
+                code="sql/claim_outbox_v1.sql, complete_outbox_v1.sql",
+                does="compares the token, holding the row",
+                test=f"{OUTBOX}::TestClaim::test_stale_leader_claims_and_completes_nothing",
+            ),
+            Neighbour(code="admin of locks; metrics", does="reads"),
+        ),
     ),
-    Flow(number=17, substrate="release_lock()", who="outbox processor", promise="only its holder can release"),
-    Flow(number=18, substrate="extend_lock()", who="outbox processor", promise="an extension after expiry is refused"),
+    Flow(
+        number=17,
+        substrate="release_lock()",
+        who="outbox processor",
+        promise="only its holder can release",
+        code="recovery/locks.py, sql/release_lock_v1.sql",
+        fault="the leader frozen past its time and succeeded, then woken to release; strangers with one right word; eight at once",
+        tests=("tests/recovery/test_locks.py::test_only_its_holder_extends_and_releases",),
+        neighbours=(
+            Neighbour(
+                code="courier.stop: a pool process ends",
+                does="releases, so that another leads at once",
+                test=f"{OUTBOX}::TestDeliver::test_stopped_courier_lets_go",
+            ),
+        ),
+    ),
+    Flow(
+        number=18,
+        substrate="extend_lock()",
+        who="outbox processor",
+        promise="an extension after expiry is refused",
+        code="recovery/locks.py, recovery/courier.py, sql/extend_lock_v1.sql",
+        fault="the leader frozen by SIGSTOP until its time has run out, and nobody else asks for the lock",
+        tests=("tests/recovery/test_locks.py::test_only_its_holder_extends_and_releases",),
+        neighbours=(
+            Neighbour(
+                code="locks.acquire by the same holder", does="answers the same token, or a new one after the time"
+            ),
+        ),
+    ),
     Flow(
         number=19,
         substrate="claim_outbox()",
         who="outbox processor",
         promise="no row is in two hands; order per aggregate kept",
+        code="recovery/outbox.py, sql/claim_outbox_v1.sql",
+        fault="eight claims at once; four leaders killed by kill -9 in mid-delivery, one after the other",
+        tests=(
+            f"{OUTBOX}::TestClaim::test_order_of_an_aggregate",
+            f"{OUTBOX}::TestClaim::test_one_endpoint_cannot_fill_a_batch",
+        ),
+        neighbours=(
+            Neighbour(
+                code="outbox.publish",
+                does="adds a message, once for its event and endpoint",
+                test=f"{OUTBOX}::TestPublish::test_each_event_once_to_each_that_wants_it",
+            ),
+            Neighbour(
+                code="webhooks.replay, replay_since; manage.py webhooks; admin",
+                does="makes a message due again, unless it is under way",
+                test=f"{WEBHOOKS}::TestTestAndReplay::test_replay_by_id_keeps_the_id",
+            ),
+            Neighbour(
+                code="webhooks.disable, enable",
+                does="keeps an endpoint's messages back",
+                test=f"{WEBHOOKS}::TestEndpoints::test_disabled_and_enabled",
+            ),
+            Neighbour(
+                code="webhooks.remove",
+                does="removes an endpoint with its messages",
+                test=f"{WEBHOOKS}::TestEndpoints::test_removed_with_its_messages",
+            ),
+            Neighbour(
+                code="outbox.clean_up",
+                does="removes what ended long ago",
+                test=f"{OUTBOX}::TestLook::test_old_messages_leave",
+            ),
+            Neighbour(
+                code="outbox.counts; doctor; admin", does="reads", test=f"{OUTBOX}::TestLook::test_counts_and_lag"
+            ),
+        ),
     ),
     Flow(
         number=20,
         substrate="complete_outbox()",
         who="outbox processor",
         promise="a stale holder's completion is refused",
+        code="recovery/outbox.py, sql/complete_outbox_v1.sql",
+        fault="the leader frozen by SIGSTOP between POST and completion, and succeeded; a row that was claimed again",
+        tests=(f"{OUTBOX}::TestClaim::test_stale_leader_claims_and_completes_nothing",),
+        neighbours=(
+            Neighbour(
+                code="sql/disable_webhook_v1.sql",
+                does="disables what is gone, or failed for 120 hours",
+                test=f"{OUTBOX}::TestDeliver::test_failing_for_120_hours_disables",
+            ),
+        ),
     ),
     Flow(
         number=21,
@@ -253,6 +340,16 @@ FLOWS = (
         substrate="distributed lock",
         who="periodic cycles",
         promise="a tick runs once with two beats",
+        code="execution/cycles.py, recovery/courier.py, sql/acquire_lock_v1.sql",
+        fault="two beats, each sending twice as often as is due, to four pool processes of two workers",
+        neighbours=(
+            Neighbour(code="execution's cycles", does="claim each tick", test=f"{STORIES}::test_flow[38]"),
+            Neighbour(
+                code="courier: a leader between two ticks",
+                does="goes on; another process's tick ends at once",
+                test=f"{OUTBOX}::TestClaim::test_endpoint_that_hangs_holds_its_bound_and_no_more",
+            ),
+        ),
     ),
     Flow(number=27, substrate="pub/sub", who="dispatcher", promise="a lost message loses no handler's work"),
     Flow(
@@ -273,6 +370,31 @@ FLOWS = (
         substrate="httpx",
         who="outbox: webhooks",
         promise="delivered at least once, same id each time, signed; a dead receiver blocks nobody else",
+        code="recovery/posting.py, recovery/courier.py, recovery/addresses.py",
+        fault="kill -9 between POST and completion, three times; a receiver that hangs, resets, redirects, trickles, "
+        "answers late, 409, 410, 422, 429 with Retry-After, 500 for days; a hundred endpoints of which one hangs; "
+        "DNS rebinding",
+        tests=(
+            f"{OUTBOX}::TestDeliver::test_failure_is_told_and_tried_again",
+            f"{OUTBOX}::TestDeliver::test_late_answer_is_a_failure",
+            f"{OUTBOX}::TestDeliver::test_gone_disables",
+            f"{OUTBOX}::TestDeliver::test_retry_after_is_kept_within_bounds",
+            f"{OUTBOX}::TestDeliver::test_ten_tries_over_days_then_dead",
+            f"{OUTBOX}::TestClaim::test_endpoint_that_hangs_holds_its_bound_and_no_more",
+            "tests/recovery/test_addresses.py::test_rebinding_is_judged_on_what_is_connected_to",
+        ),
+        neighbours=(
+            Neighbour(
+                code="webhooks.send_test; manage.py webhooks test; admin",
+                does="posts once, outside the outbox",
+                test=f"{WEBHOOKS}::TestTestAndReplay::test_test_message_is_answered_at_once",
+            ),
+            Neighbour(
+                code="webhooks.rotate",
+                does="adds a secret; old and new sign for a time",
+                test=f"{WEBHOOKS}::TestSecrets::test_both_sign_while_one_is_rotated",
+            ),
+        ),
     ),
     Flow(
         number=32,

@@ -148,6 +148,18 @@ class TestDeliver:
         assert len(receiver.seen) == 1
         assert courier.deliver() == 0
 
+    def test_stopped_courier_lets_go(self, hook, receiver):
+        """A pool process that ends finishes what is quick, leaves what hangs to the next, and lets go of the lock."""
+        hook(kinds=["run.*"])
+        receiver.behave("shop", wait=60)
+        happen()
+        courier.deliver()
+        wait_until(lambda: receiver.seen)
+        courier.stop()
+        assert not courier._here[0].is_alive
+        assert DistributedLock.objects.get().holder == ""
+        assert message().state == "pending"
+
     @pytest.mark.parametrize(
         ("how", "told"),
         [
