@@ -294,6 +294,28 @@ SCALE = Figure(
     rounds=1,
 )
 
+WEBHOOK_RATE = Figure(
+    name="webhook_deliveries_per_s",
+    title="Webhooks per second to a receiver on this machine, eight at once, signed and completed",
+    unit="deliveries/s",
+    better="higher",
+    ours=_ours("webhook_deliveries_per_s", count=3000, quick_count=500),
+    peers={},
+    target=at_least(300, "deliveries/s"),
+)
+
+WEBHOOK_LATENCY = Figure(
+    name="webhook_latency_ms",
+    title="An event's commit to its receipt at ten endpoints while an eleventh hangs, beside the same while it answers",
+    unit="ms",
+    better="lower",
+    ours=_ours("webhook_latency_ms", count=1200, quick_count=400, seconds=300),
+    peers={},
+    target=median_below(1.2, "times the median while it answers", of="ratio_p50")
+    & median_below(1.2, "times the 99th percentile while it answers", of="ratio_p99"),
+    rounds=3,
+)
+
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
@@ -310,4 +332,6 @@ FIGURES = (
     CRASH_TO_RESUME,
     APPEND_STORAGE,
     SCALE,
+    WEBHOOK_RATE,
+    WEBHOOK_LATENCY,
 )

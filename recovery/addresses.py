@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -143,7 +144,7 @@ class Network(httpcore.AsyncNetworkBackend):
             try:
                 return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                problem = error
+                problem = httpcore.ConnectError(f"{host} port {port}: {_reason(error)}")
         raise problem
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
@@ -181,6 +182,14 @@ class Network(httpcore.AsyncNetworkBackend):
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the name {host} was not found: {error}") from error
         return [str(entry[4][0]) for entry in found]
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, below what the libraries made of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__
 
 
 def _look_up(host: str, port: int) -> list[Any]:

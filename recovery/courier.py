@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -32,10 +33,12 @@ Clock = Callable[[], datetime]
 
 SLOW_SECONDS = 0.25
 """A delivery that takes longer does not count as one of those that may be under way at once."""
-MOST_UNDER_WAY = 1000
-"""Deliveries under way at once, with the slow ones."""
+MOST_IN_HAND = 1000
+"""Messages that are claimed and not completed, the slow ones with them."""
 ATTEND_SECONDS = 1.0
 """How long a tick looks on; the courier goes on without it."""
+LINGER_SECONDS = 2.0
+"""How long it goes on looking when all is delivered: until the next tick would."""
 _LOOK_SECONDS = 0.2
 _FAREWELL_SECONDS = 2.0
 
@@ -60,12 +63,15 @@ class Courier:
         self._clock = clock
         self._resolve = resolve
         self._settings = conf.current()
-        self._under_way: dict[asyncio.Task[None], float] = {}
+        self._waiting: list[Parcel] = []
+        self._under_way: dict[asyncio.Task[None], tuple[str, float]] = {}
         self._finished: list[Outcome] = []
         self._calm = threading.Event()
         self._farewell_at: float | None = None
         self._extended_at = time.monotonic()
         self._published_at = 0.0
+        self._moved_at = 0.0
+        self._linger_seconds = 0.0
         self._thread = threading.Thread(target=self._work, name="celeriac-courier", daemon=True)
         self._database = ThreadPoolExecutor(1, thread_name_prefix="celeriac-courier-database")
 
@@ -73,6 +79,7 @@ class Courier:
 
     def start(self) -> Courier:
         """Begin, in a thread of its own."""
+        self._linger_seconds = LINGER_SECONDS
         self._thread.start()
         return self
 
@@ -117,8 +124,9 @@ class Courier:
         async with posting.Sender(self._resolve) as sender:
             try:
                 self._send_all(sender, self._first)
+                self._first = []
                 while await self._turn(sender):
-                    await self._wait()
+                    await self._wait(sender)
             finally:
                 for task in self._under_way:
                     task.cancel()
@@ -129,12 +137,21 @@ class Courier:
         finished, self._finished = self._finished, []
         claimed, read = await self._ask(self._exchange, finished, self._room())
         self._send_all(sender, claimed)
-        is_moving = bool(claimed or finished or read)
-        if not is_moving and not self._young_count():
-            self._calm.set()
-        elif claimed:
+        self._mark(is_moving=bool(claimed or finished or read))
+        return self._has_work() and not self._is_leaving()
+
+    def _mark(self, *, is_moving: bool) -> None:
+        """Remember when something was done last; it is calm while all that is under way is slow."""
+        if is_moving:
+            self._moved_at = time.monotonic()
             self._calm.clear()
-        return bool(is_moving or self._under_way or self._finished) and not self._is_leaving()
+        elif not self._young_count():
+            self._calm.set()
+
+    def _has_work(self) -> bool:
+        """Whether something is under way, or was done just now, so that more may come."""
+        is_fresh = time.monotonic() - self._moved_at <= self._linger_seconds
+        return bool(self._under_way or self._waiting or self._finished) or is_fresh or not self._calm.is_set()
 
     def _is_leaving(self) -> bool:
         """Whether it no longer leads or was told to stop, and has waited long enough for what is under way."""
@@ -143,34 +160,64 @@ class Courier:
         has_ended = not self._under_way and not self._finished
         return has_ended or time.monotonic() > self._farewell_at
 
-    async def _wait(self) -> None:
+    async def _wait(self, sender: posting.Sender) -> None:
         """Wait for a delivery to end, or to look again at what is due."""
-        if self._under_way and not self._finished:
+        if self._finished:
+            return
+        if self._under_way:
             await asyncio.wait(self._under_way, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        elif self._calm.is_set():
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._send(sender)
 
     async def _ask(self, function: Callable[..., Any], *parameters: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, function, *parameters)
 
     def _send_all(self, sender: posting.Sender, parcels: list[Parcel]) -> None:
-        for parcel in parcels:
-            task = asyncio.ensure_future(self._deliver(sender, parcel))
-            self._under_way[task] = time.monotonic()
-            task.add_done_callback(self._under_way.pop)
+        self._waiting += parcels
+        self._send(sender)
+
+    def _send(self, sender: posting.Sender) -> None:
+        """Begin what waits and has a place; what has waited for too long is left to the end of its lease."""
+        oldest = time.monotonic() - outbox.WAIT_SECONDS
+        places = self._settings.webhook_concurrency - self._young_count()
+        at = Counter(endpoint for endpoint, _ in self._under_way.values())
+        waiting, self._waiting = self._waiting, []
+        for parcel in waiting:
+            if places <= 0 or at[parcel.endpoint] >= self._settings.webhook_per_endpoint:
+                self._waiting += [parcel] if parcel.claimed_at > oldest else []
+                continue
+            self._begin(sender, parcel)
+            places, at[parcel.endpoint] = places - 1, at[parcel.endpoint] + 1
+
+    def _begin(self, sender: posting.Sender, parcel: Parcel) -> None:
+        task = asyncio.ensure_future(self._deliver(sender, parcel))
+        self._under_way[task] = (parcel.endpoint, time.monotonic())
+        task.add_done_callback(lambda done: self._end(sender, done))
 
     async def _deliver(self, sender: posting.Sender, parcel: Parcel) -> None:
         answer = await posting.post(sender, parcel.message)
         self._finished.append(outbox.judge(parcel, answer))
 
+    def _end(self, sender: posting.Sender, done: asyncio.Task[None]) -> None:
+        """Give the place of a delivery that has ended to the next."""
+        del self._under_way[done]
+        if not done.cancelled() and self._farewell_at is None:
+            self._send(sender)
+
     def _young_count(self) -> int:
         edge = time.monotonic() - SLOW_SECONDS
-        return sum(began > edge for began in self._under_way.values())
+        return sum(began > edge for _, began in self._under_way.values())
 
     def _room(self) -> int:
-        """Return how many more may be under way."""
-        if self._farewell_at is not None:
+        """Return how many more may be claimed: what waits for its own slow endpoint takes no other's room."""
+        at = Counter(endpoint for endpoint, _ in self._under_way.values())
+        held_up = [one for one in self._waiting if at[one.endpoint] >= self._settings.webhook_per_endpoint]
+        next_up = len(self._waiting) - len(held_up)
+        is_full = len(self._under_way) + len(self._waiting) >= MOST_IN_HAND
+        if self._farewell_at is not None or is_full or next_up > outbox.BATCH // 2:
             return 0
-        room = min(self._settings.webhook_concurrency - self._young_count(), MOST_UNDER_WAY - len(self._under_way))
-        return max(min(room, outbox.BATCH), 0)
+        return outbox.BATCH - next_up
 
     # In the database's thread
 
@@ -259,7 +306,7 @@ def _first(lock: Lock) -> list[Parcel]:
     ends_at = time.monotonic() + ATTEND_SECONDS
     while True:
         read = outbox.publish()
-        found = outbox.claim(lock, limit=conf.current().webhook_concurrency)
+        found = outbox.claim(lock)
         if found or not read or time.monotonic() > ends_at:
             return found
 

@@ -9,6 +9,7 @@ over all tries.
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,10 @@ SCHEDULE = tuple(
 JITTER = 0.2
 LONGEST_WAIT = timedelta(hours=24)
 LONGEST_HOLD = timedelta(hours=1)
-_LEASE_MARGIN = timedelta(seconds=15)
+WAIT_SECONDS = 10.0
+"""How long a message may wait for a place after it was claimed."""
+_LEASE_MARGIN = timedelta(seconds=WAIT_SECONDS + 5)
+_HANDFULS = 4
 _READ_MOST, _MADE_MOST = 1000, 10_000
 GONE, TOO_MANY, UNAVAILABLE = 410, 429, 503
 _GONE = "the receiver answered 410: it is gone"
@@ -119,6 +123,8 @@ class Parcel:
     lease_token: uuid.UUID
     endpoint: str
     try_count: int
+    claimed_at: float
+    """By this process's own clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +147,15 @@ class Outcome:
 
 
 def claim(lock: Lock, *, limit: int = BATCH, each: int | None = None, now: datetime | None = None) -> list[Parcel]:
-    """Claim what is due, in turns by endpoint; a leader whose lock was lost claims nothing."""
+    """Claim what is due, in turns by endpoint; a leader whose lock was lost claims nothing.
+
+    Of one endpoint some more are in hand than may be under way, so that a place is never empty for want of a claim.
+    """
     settings = conf.current()
     lease = timedelta(seconds=settings.webhook_timeout_seconds) + _LEASE_MARGIN
     rows = ledger.ask(
         "SELECT * FROM recovery_claim_outbox_v1(%s, %s, %s, %s, %s, %s)",
-        [lock.name, lock.token, limit, each or settings.webhook_per_endpoint, lease, now],
+        [lock.name, lock.token, limit, each or settings.webhook_per_endpoint * _HANDFULS, lease, now],
     )
     return [_parcel(row) for row in rows]
 
@@ -157,6 +166,7 @@ def _parcel(row: Any) -> Parcel:
         lease_token=row.lease_token,
         endpoint=row.endpoint,
         try_count=row.try_count,
+        claimed_at=time.monotonic(),
     )
 
 

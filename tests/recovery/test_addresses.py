@@ -129,7 +129,7 @@ def test_proxies_of_the_environment_are_not_used(receiver, monkeypatch):
         ("https://example.com/#a", "holds a fragment"),
         ("https://example.com/a b", "holds a fragment or a space"),
         ("https://example.com:99999/", "names the port 99999"),
-        ("https://exa mple.com/", "cannot be read"),
+        ("https://[::1/", "cannot be read"),
         ("http://127.0.0.1/x", "is no public address"),
         ("http://[::1]/x", "is no public address"),
         ("http://localhost/x", "is no public address"),

@@ -205,7 +205,11 @@ class TestDeliver:
 
     @pytest.mark.parametrize(
         ("url", "told"),
-        [("http://no-such-host.invalid/x", "could not connect: the name"), ("https://127.0.0.1:{port}/x", "SSL")],
+        [
+            ("http://no-such-host.invalid/x", "could not connect: the name no-such-host.invalid was not found"),
+            ("http://127.0.0.1:1/x", "could not connect: 127.0.0.1 port 1: Connection refused"),
+            ("https://127.0.0.1:{port}/x", "SSL"),
+        ],
     )
     def test_unreachable(self, receiver, url, told):
         """A name that does not exist and a server without TLS are told as such."""
