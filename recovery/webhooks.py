@@ -121,15 +121,12 @@ def _hint(near: Sequence[str], names: Sequence[str]) -> str:
 
 
 def remove(endpoint: Named, *, by: str = "", reason: str = "") -> int:
-    """Remove an endpoint with its messages; returns how many of them had not been delivered."""
+    """Remove an endpoint with its messages; returns how many of them waited still."""
     found = get(endpoint)
-    outbox_rows = OutboxEvent.objects.filter(endpoint=found)
     WebhookEndpoint.objects.filter(pk=found.pk).update(state=EndpointState.DISABLED)
-    waiting = outbox_rows.filter(state=OutboxState.PENDING).count()
-    while batch := list(outbox_rows.values_list("id", flat=True)[:5000]):
-        with transaction.atomic():
-            Delivery.objects.filter(message_id__in=batch)._raw_delete("default")  # noqa: SLF001 - one statement
-            OutboxEvent.objects.filter(pk__in=batch)._raw_delete("default")  # noqa: SLF001 - as above
+    waiting = OutboxEvent.objects.filter(endpoint=found, state=OutboxState.PENDING).count()
+    while outbox.remove("o.endpoint_id = %s", [found.pk]):
+        pass
     with transaction.atomic():
         _note("removed", found, by=by, reason=reason)
         WebhookEndpoint.objects.filter(pk=found.pk).delete()

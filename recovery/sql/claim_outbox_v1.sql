@@ -1,6 +1,6 @@
 -- Claim what is due, for the leader whose token is the lock's: in turns by endpoint, never more than so many of one endpoint in
 -- hand, one where its last try has failed, and of an endpoint that asks for order nothing whose aggregate has an older message
--- under way or waiting. Each row gets a token and a time of its own; it is due again when that has passed.
+-- under way or waiting. Each row gets a token and a time of its own; it is due again when that has passed. Locks: lock, messages.
 CREATE OR REPLACE FUNCTION recovery_claim_outbox_v1(
     p_lock text, p_token bigint, p_limit int, p_each int, p_lease interval, p_now timestamptz DEFAULT NULL
 ) RETURNS TABLE (

@@ -1,6 +1,6 @@
 -- Write what became of deliveries, each only where its lease's token still stands and the lock's token is the leader's; returns
 -- those that were written. Its endpoint's health and counts go with them; one that is gone, or has failed for too long, is
--- disabled, which is an event.
+-- disabled, which is an event. Locks: lock, messages, endpoints by id.
 CREATE OR REPLACE FUNCTION recovery_complete_outbox_v1(
     p_lock text, p_token bigint, p_outcomes jsonb, p_now timestamptz DEFAULT NULL, p_patience interval DEFAULT '120 hours'
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE AS $$
