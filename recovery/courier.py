@@ -197,7 +197,10 @@ class Courier:
 
     async def _deliver(self, sender: posting.Sender, parcel: Parcel) -> None:
         answer = await posting.post(sender, parcel.message)
-        self._finished.append(outbox.judge(parcel, answer))
+        outcome = outbox.judge(parcel, answer)
+        self._finished.append(outcome)
+        if outcome.leaves_alone:
+            self._waiting = [one for one in self._waiting if one.endpoint != parcel.endpoint]
 
     def _end(self, sender: posting.Sender, done: asyncio.Task[None]) -> None:
         """Give the place of a delivery that has ended to the next."""

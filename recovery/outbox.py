@@ -145,6 +145,11 @@ class Outcome:
     gone: str = ""
     """Why its endpoint is disabled."""
 
+    @property
+    def leaves_alone(self) -> bool:
+        """Whether nothing more goes to its endpoint for now."""
+        return bool(self.gone) or self.hold is not None
+
 
 def claim(lock: Lock, *, limit: int = BATCH, each: int | None = None, now: datetime | None = None) -> list[Parcel]:
     """Claim what is due, in turns by endpoint; a leader whose lock was lost claims nothing.

@@ -253,6 +253,18 @@ class TestDeliver:
         courier.lead()
         assert len(receiver.seen) == 2, "it is left alone"
 
+    @pytest.mark.parametrize("how", [{"status": 429, "headers": {"retry-after": "60"}}, {"status": 410}])
+    def test_what_waits_for_a_place_is_not_sent_either(self, hook, receiver, settings, how):
+        """After a 410 or a 429 only what was under way already has been sent."""
+        settings.CELERIAC = settings.CELERIAC | {"webhook_per_endpoint": 2}
+        hook(kinds=["run.*"])
+        receiver.behave("shop", wait=0.1, **how)
+        for _ in range(8):
+            happen()
+        courier.lead()
+        assert len(receiver.seen) <= 3
+        assert OutboxEvent.objects.filter(state="pending").count() == 8
+
     def test_ten_tries_over_days_then_dead(self, hook, receiver, clock):
         """500 for days: the schedule is kept with its jitter, then the message is dead, and a replay brings it back."""
         hook(kinds=["run.*"])
