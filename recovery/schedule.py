@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from execution.schedule import Entry, install
 
-SCHEDULE: tuple[Entry, ...] = ()
+SCHEDULE: tuple[Entry, ...] = (
+    Entry(
+        name="celeriac: exports",
+        task="recovery.upload_exports",
+        every=timedelta(minutes=3),
+        description="Uploads exports that wait for their storage, and removes kept bytes that are old.",
+    ),
+)
 
 
 def install_after_migrate(**_: Any) -> None:
