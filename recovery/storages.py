@@ -129,7 +129,7 @@ class ExportStorage(S3Storage):
             return f"there are no credentials for {where}: set EXPORTS_ACCESS_KEY_ID and EXPORTS_SECRET_ACCESS_KEY"
         if isinstance(problem, botocore.ConnectTimeoutError | botocore.ReadTimeoutError):
             return f"{where} did not answer within {self.timeout_seconds:g} s"
-        if isinstance(problem, botocore.HTTPClientError):
+        if isinstance(problem, botocore.HTTPClientError | botocore.ConnectionError):
             return f"{where} cannot be reached, or cut the connection ({type(problem).__name__})"
         return ""
 

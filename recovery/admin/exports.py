@@ -35,7 +35,7 @@ class ExportAdmin(PlainAdmin):
     list_display = ["night", "shown_state", "line_count", "shown_size", "attempt_count", "verified", "problem"]
     list_filter = ["state"]
     ordering = ("-night",)
-    by_name = ["name__contains", "digest__startswith"]
+    by_name = ["name__icontains", "digest__startswith"]
     search_help_text = "A part of an export's name, or the beginning of its hash."
     fields = [
         "night", "name", "digest", "shown_state", "line_count", "shown_size", "kept_on", "attempt_count",

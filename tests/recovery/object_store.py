@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,10 +23,13 @@ class ObjectStore:
         self._moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._moto.start()
         self.behind = self._moto.get_host_and_port()
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
+        self._forget_others()
         self.faults = []
         self.refused_keys = set()
         self.requests = []
-        self._wire = ThreadingHTTPServer(("127.0.0.1", 0), _wire(self))
+        self._wire = ThreadingHTTPServer(("127.0.0.1", 0), Wire)
+        self._wire.store = self
         self._wire.daemon_threads = True
         self.hanging = threading.Event()
         self._thread = threading.Thread(target=self._wire.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -38,6 +42,12 @@ class ObjectStore:
             aws_secret_access_key="secret",
         )
         self.make_bucket()
+
+    def _forget_others(self):
+        """Empty what moto remembers for its whole process."""
+        with contextlib.closing(http.client.HTTPConnection(*self.behind, timeout=10)) as asked:
+            asked.request("POST", "/moto-api/reset")
+            assert asked.getresponse().status == 200
 
     @property
     def url(self):
@@ -82,64 +92,63 @@ class ObjectStore:
         return None
 
 
-def _wire(store):
-    class Wire(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class Wire(BaseHTTPRequestHandler):
+    """Passes requests on, as far as the store's faults let it."""
 
-        def _pass_on(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            fault = store.next_fault(self.command)
-            store.requests.append((self.command, self.path))
-            if fault == "cut":
-                self.rfile.read(length // 2)
+    protocol_version = "HTTP/1.1"
+
+    def _pass_on(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        fault = self.server.store.next_fault(self.command)
+        self.server.store.requests.append((self.command, self.path))
+        if fault == "cut":
+            self.rfile.read(length // 2)
+            self.close_connection = True
+            self.connection.close()
+            return
+        body = self.rfile.read(length)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+        if any(f"Credential={key}/" in headers.get("Authorization", "") for key in self.server.store.refused_keys):
+            self._answer(403, b"<Error><Code>InvalidAccessKeyId</Code><Message>no</Message></Error>")
+        elif fault == "500":
+            self._answer(500, b"<Error><Code>InternalError</Code><Message>try again</Message></Error>")
+        elif fault == "hang":
+            self.server.store.hanging.wait(30)
+            self.close_connection = True
+        else:
+            self._forward(fault, headers, body)
+
+    def _forward(self, fault, headers, body):
+        if fault in ("truncate", "flip"):
+            headers.pop("Content-MD5", None)
+            body = body[: len(body) // 2] if fault == "truncate" else body[:-1] + bytes([body[-1] ^ 1])
+        far = http.client.HTTPConnection(*self.server.store.behind, timeout=10)
+        with contextlib.closing(far):
+            far.request(self.command, self.path, body or None, headers | {"Content-Length": str(len(body))})
+            answer = far.getresponse()
+            content = answer.read()
+            if fault == "lose the answer":
                 self.close_connection = True
                 self.connection.close()
                 return
-            body = self.rfile.read(length)
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-            if any(f"Credential={key}/" in headers.get("Authorization", "") for key in store.refused_keys):
-                self._answer(403, b"<Error><Code>InvalidAccessKeyId</Code><Message>no</Message></Error>")
-            elif fault == "500":
-                self._answer(500, b"<Error><Code>InternalError</Code><Message>try again</Message></Error>")
-            elif fault == "hang":
-                store.hanging.wait(30)
-                self.close_connection = True
-            else:
-                self._forward(fault, headers, body)
+            if fault == "cut the answer":
+                content = content[: len(content) // 2]
+            self._answer(answer.status, content, answer)
 
-        def _forward(self, fault, headers, body):
-            if fault in ("truncate", "flip"):
-                headers.pop("Content-MD5", None)
-                body = body[: len(body) // 2] if fault == "truncate" else body[:-1] + bytes([body[-1] ^ 1])
-            far = http.client.HTTPConnection(*store.behind, timeout=10)
-            with contextlib.closing(far):
-                far.request(self.command, self.path, body or None, headers | {"Content-Length": str(len(body))})
-                answer = far.getresponse()
-                content = answer.read()
-                if fault == "lose the answer":
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                if fault == "cut the answer":
-                    content = content[: len(content) // 2]
-                self._answer(answer.status, content, answer)
+    def _answer(self, status, content, answer=None):
+        self.send_response_only(status)
+        told = dict(answer.getheaders()) if answer else {"Content-Type": "application/xml"}
+        for name, value in told.items():
+            if name.lower() not in _HOP:
+                self.send_header(name, value)
+        length = told.get("content-length") or told.get("Content-Length")
+        self.send_header("Content-Length", length if answer and length else str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        if answer and length and self.command != "HEAD" and int(length) != len(content):
+            self.close_connection = True
 
-        def _answer(self, status, content, answer=None):
-            self.send_response_only(status)
-            told = dict(answer.getheaders()) if answer else {"Content-Type": "application/xml"}
-            for name, value in told.items():
-                if name.lower() not in _HOP:
-                    self.send_header(name, value)
-            length = told.get("content-length") or told.get("Content-Length")
-            self.send_header("Content-Length", length if answer and length else str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-            if answer and length and self.command != "HEAD" and int(length) != len(content):
-                self.close_connection = True
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815 - the class's own names
 
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815 - the class's own names
-
-        def log_message(self, *args):
-            """Say nothing."""
-
-    return Wire
+    def log_message(self, *args):
+        """Say nothing."""
