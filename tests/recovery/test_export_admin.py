@@ -41,7 +41,7 @@ def test_lists_ask_a_fixed_number_of_queries(operator, folder, django_assert_num
         )
         with django_assert_num_queries(7):
             assert operator.get(reverse(LIST)).status_code == 200
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(7):
             assert operator.get(reverse("admin:recovery_adviceday_changelist")).status_code == 200
 
 
