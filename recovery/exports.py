@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.db import connection, transaction
-from django.db.models import Q, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -24,6 +24,8 @@ from recovery import kept, uploads
 from recovery.exceptions import ExportDamaged, ExportLost, ExportsMisconfigured, NotFound
 from recovery.kept import Content
 from recovery.models import ExportState, FailurePatternExport
+
+_LOST_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,40 +43,58 @@ def export_night(night: date, lines: Iterable[dict[str, Any]]) -> FailurePattern
     Inside a transaction nothing is uploaded: the cycle does that after the commit.
     """
     export = FailurePatternExport.objects.filter(night=night).first()
-    if export is None or _is_lost(export):
-        export = _enter(night, kept.write(night, lines), export)
+    if export is None:
+        export = _enter(night, kept.write(night, lines))
+    elif not connection.in_atomic_block and _is_lost(export):
+        export = _renew(export, kept.write(night, lines))
     return export if connection.in_atomic_block else uploads.upload(export)
 
 
+def _enter(night: date, found: kept.Kept) -> FailurePatternExport:
+    """Write the row of a night; another's row wins."""
+    with transaction.atomic():
+        export, is_new = FailurePatternExport.objects.get_or_create(night=night, defaults=_about(night, found))
+        if is_new:
+            export.refresh_from_db()
+            uploads.tell("export.kept", export)
+    return export
+
+
 def _is_lost(export: FailurePatternExport) -> bool:
-    """Tell whether nobody can upload a row any more: this host kept its bytes, and they are gone or damaged."""
-    if export.state == ExportState.UPLOADED or export.kept_on != kept.host():
+    """Tell whether nobody can upload a row any more: its bytes are not here, not elsewhere since, and did not arrive.
+
+    A storage that does not answer leaves it open whether they arrived, so that no second object is made.
+    """
+    is_ours = export.kept_on == kept.host() or export.created_at < timezone.now() - _LOST_AFTER
+    if export.state == ExportState.UPLOADED or not is_ours:
         return False
     try:
         kept.look_at(export)
     except ExportLost:
-        return True
+        with suppress(Exception):
+            return not uploads.has_arrived(export)
     return False
 
 
-def _enter(night: date, found: kept.Kept, lost: FailurePatternExport | None) -> FailurePatternExport:
-    """Write the row of a night, or the new bytes of one whose bytes were lost; another's row wins."""
-    about = {
+def _renew(lost: FailurePatternExport, found: kept.Kept) -> FailurePatternExport:
+    """Let a row whose bytes were lost tell of others; whoever still uploads the old ones is late."""
+    about = _about(lost.night, found)
+    if found.content.digest == lost.digest:
+        about["name"] = lost.name
+    waiting = uploads.pending().filter(pk=lost.pk, epoch=lost.epoch)
+    waiting.update(**about, epoch=F("epoch") + 1, lease_until=None, last_error="")
+    lost.refresh_from_db()
+    return lost
+
+
+def _about(night: date, found: kept.Kept) -> dict[str, Any]:
+    return {
         "name": _name(night, found.content.digest),
         "digest": found.content.digest,
         "size": found.content.size,
         "line_count": found.line_count,
         "kept_on": kept.host(),
     }
-    rows = FailurePatternExport.objects
-    with transaction.atomic():
-        if lost is not None:
-            rows.filter(pk=lost.pk, digest=lost.digest, state=ExportState.PENDING_UPLOAD).update(**about, last_error="")
-        export, is_new = rows.get_or_create(night=night, defaults=about)
-        if is_new:
-            export.refresh_from_db()
-            uploads.tell("export.kept", export)
-    return export
 
 
 def _name(night: date, digest: str) -> str:

@@ -66,8 +66,7 @@ def upload(
 def upload_pending(_: dict[str, Any] | None = None, *, pause: Pause = time.sleep) -> int:
     """Upload what waits and is kept on this host, until the storage refuses; returns how many went up."""
     done = 0
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=Now())
-    for export in pending().filter(free).order_by("attempt_count", "id")[:_BATCH]:
+    for export in pending().filter(_free()).order_by("attempt_count", "id")[:_BATCH]:
         if kept.is_here(export):
             if upload(export, pause=pause).state != ExportState.UPLOADED:
                 break
@@ -76,10 +75,13 @@ def upload_pending(_: dict[str, Any] | None = None, *, pause: Pause = time.sleep
     return done
 
 
+def _free() -> Q:
+    return Q(lease_until__isnull=True) | Q(lease_until__lt=Now())
+
+
 def _claim(export: FailurePatternExport) -> bool:
     """Take a row for one lease; the epoch that was seen decides."""
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=Now())
-    claimed = FailurePatternExport.objects.filter(free, pk=export.pk, epoch=export.epoch).update(
+    claimed = FailurePatternExport.objects.filter(_free(), pk=export.pk, epoch=export.epoch).update(
         epoch=export.epoch + 1, lease_until=Now() + LEASE, state=ExportState.PENDING_UPLOAD
     )
     export.epoch += 1
@@ -105,15 +107,33 @@ def _try(export: FailurePatternExport, tries: int, pause: Pause, *, is_first: bo
 def _put(export: FailurePatternExport) -> Exception | None:
     """Put an object and its manifest into the storage; what went wrong is the answer, whatever a storage may raise."""
     try:
-        content = kept.look_at(export)
         to = storage()
-        with kept.path_of(export).open("rb") as file:
-            _store(to, export.name, File(file), content)
+        try:
+            content = kept.look_at(export)
+        except ExportLost:
+            if not has_arrived(export):
+                raise
+        else:
+            with kept.path_of(export).open("rb") as file:
+                _store(to, export.name, File(file), content)
         about = ContentFile(json.dumps(manifest(export), indent=2).encode() + b"\n")
         _store(to, manifest_name(export), about, kept.hashed(about))
     except Exception as problem:  # noqa: BLE001 - whatever a storage raises, the bytes are kept and tried again
         return problem
     return None
+
+
+def has_arrived(export: FailurePatternExport) -> bool:
+    """Tell whether an object is whole in the storage, by reading it; the remains of one that is not are removed."""
+    to = storage()
+    if not to.exists(export.name):
+        return False
+    with to.open(export.name, "rb") as file:
+        found = kept.hashed(file)
+    if (found.digest, found.size) == (export.digest, export.size):
+        return True
+    to.delete(export.name)
+    return False
 
 
 def _store(to: Storage, name: str, file: File[bytes], content: Content) -> None:

@@ -144,7 +144,8 @@ class Wire(BaseHTTPRequestHandler):
         length = told.get("content-length") or told.get("Content-Length")
         self.send_header("Content-Length", length if answer and length else str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
         if answer and length and self.command != "HEAD" and int(length) != len(content):
             self.close_connection = True
 

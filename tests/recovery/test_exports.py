@@ -201,14 +201,29 @@ class TestTrouble:
         assert exports.export_night(NIGHT, LINES).state == ExportState.UPLOADED
 
     def test_kept_on_another_host(self, bucket):
-        """What another host keeps is left to it, without a try."""
+        """What another host keeps is left to it; when it has kept it for an hour, a further call makes the bytes anew."""
         with transaction.atomic():
             export = exports.export_night(NIGHT, LINES)
         kept.path_of(export).unlink()
-        FailurePatternExport.objects.update(kept_on="elsewhere", created_at=timezone.now() - timedelta(hours=2))
+        FailurePatternExport.objects.update(kept_on="elsewhere")
         assert uploads.upload_pending() == 0
-        assert exports.export_night(NIGHT, LINES).state == ExportState.PENDING_UPLOAD
+        assert exports.export_night(NIGHT, [*LINES, {}]).state == ExportState.PENDING_UPLOAD
         assert "elsewhere" in found("exports.uploaded").text
+        FailurePatternExport.objects.update(created_at=timezone.now() - timedelta(hours=2))
+        assert exports.export_night(NIGHT, [*LINES, {}]).line_count == 3
+
+    def test_lost_after_it_arrived(self, bucket):
+        """Bytes that were lost after the object had arrived make no second object, nor do they while nobody can tell."""
+        whole = exports.export_night(NIGHT, LINES)
+        kept.path_of(whole).unlink()
+        waiting = FailurePatternExport.objects.filter(pk=whole.pk)
+        waiting.update(state=ExportState.PENDING_UPLOAD, uploaded_at=None)
+        bucket.break_next(*["500"] * 6, method="HEAD")
+        assert exports.export_night(NIGHT, [*LINES, {}]).state == ExportState.PENDING_UPLOAD
+        bucket.faults.clear()
+        export = exports.export_night(NIGHT, [*LINES, {}])
+        assert (export.name, export.state) == (whole.name, ExportState.UPLOADED)
+        assert len(bucket.names()) == 2
 
     def test_claimed_row_is_left_alone(self, folder):
         """A row that somebody uploads is theirs until their lease ends; the late one's word is refused."""
