@@ -1,0 +1,1 @@
+"""Pages for graduation's tables, one module per model: read-only, with the few changes that a person may make."""

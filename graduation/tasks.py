@@ -1,0 +1,1 @@
+"""Celery doorways: each calls one verb."""
