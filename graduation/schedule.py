@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from execution.schedule import Entry, install
 
-SCHEDULE: tuple[Entry, ...] = ()
+SCHEDULE = (
+    Entry(
+        name="celeriac: envelopes",
+        task="graduation.watch_envelopes",
+        every=timedelta(seconds=1),
+        description="Puts back the envelopes whose time is over, and applies what was asked for.",
+    ),
+)
 
 
 def install_after_migrate(**_: Any) -> None:
