@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
-from django.core.signals import setting_changed
 
 from execution import conf
 
@@ -85,15 +81,5 @@ class Settings(conf.Section):
     incident_step_seconds: float = 90.0
 
 
-@lru_cache(maxsize=1)
-def current() -> Settings:
-    """Return the settings in force."""
-    return conf.checked(Settings, conf.given())
-
-
-def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "CELERIAC":
-        current.cache_clear()
-
-
-setting_changed.connect(_forget)
+current = conf.reader(Settings)
+"""Return the settings in force."""
