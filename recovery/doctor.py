@@ -34,11 +34,17 @@ def export_folder() -> Iterator[Finding]:
 
 
 def export_storage() -> Iterator[Finding]:
-    """Look whether the settings name a storage for exports."""
+    """Look whether the settings name a storage for exports, and whether it answers."""
     try:
-        uploads.storage()
+        reach = getattr(uploads.storage(), "reach", None)
+        if reach is not None:
+            yield ok("exports.storage", f"exports go to {reach()}, which answers")
     except ExportsMisconfigured as problem:
         yield error("exports.storage", str(problem), "Correct CELERIAC['exports'] or STORAGES; exports wait meanwhile.")
+    except Exception as problem:  # noqa: BLE001 - whatever the storage raises, it cannot be used
+        yield error(
+            "exports.storage", uploads.explain(problem), "Mend what it says; exports are kept and wait meanwhile."
+        )
 
 
 def waiting_exports() -> Iterator[Finding]:

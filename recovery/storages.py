@@ -120,9 +120,14 @@ class ExportStorage(S3Storage):
         """Tell whether there is such an object."""
         return self.receipt(name) is not None
 
+    def reach(self) -> str:
+        """Ask for one name in the bucket; returns where it is, raises what stands in the way."""
+        self._client().list_objects_v2(Bucket=self.bucket_name, MaxKeys=1)
+        return self._where()
+
     def explain(self, problem: BaseException) -> str:
         """Say in words why the bucket could not be used, and doubt credentials that it refuses; else say nothing."""
-        where = f"the bucket {self.bucket_name!r} at {self.endpoint_url or 'Amazon'}"
+        where = self._where()
         if isinstance(problem, botocore.ClientError):
             return self._refusal(problem, where)
         if isinstance(problem, botocore.NoCredentialsError | botocore.PartialCredentialsError):
@@ -144,6 +149,9 @@ class ExportStorage(S3Storage):
         if code in ("BadDigest", "InvalidDigest"):
             return f"{where} got other bytes than were sent ({code})"
         return f"{where} answered {_status(problem)} ({code})"
+
+    def _where(self) -> str:
+        return f"the bucket {self.bucket_name!r} at {self.endpoint_url or 'Amazon'}"
 
     def _client(self) -> Any:
         return self.connection.meta.client

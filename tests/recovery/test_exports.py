@@ -145,7 +145,9 @@ class TestTrouble:
         assert "the bucket 'exports' at http://127.0.0.1" in export.last_error
         assert "is not there: make it" in export.last_error
         assert "is not there: make it" in found("exports.uploaded").text
+        assert "is not there: make it" in found("exports.storage").text
         bucket.make_bucket()
+        assert found("exports.storage").level == "ok"
         assert uploads.upload_pending() == 1
         assert found("exports.uploaded").level == "ok"
 
@@ -156,6 +158,7 @@ class TestTrouble:
         export = exports.export_night(NIGHT, LINES)
         assert "refuses the credentials" in export.last_error
         assert "hunter2" not in export.last_error
+        assert "refuses the credentials" in found("exports.storage").text
 
     def test_server_that_is_away(self, bucket):
         """A server that nobody can reach is a sentence as well."""
@@ -172,6 +175,12 @@ class TestTrouble:
         assert "did you mean 'exports'?" in export.last_error
         assert export.attempt_count == 1
         assert found("exports.storage").level == "error"
+
+    def test_extra_that_is_missing(self, folder, settings):
+        """A storage whose package is not installed is named with the extra that brings it."""
+        settings.STORAGES = settings.STORAGES | {"exports": {"BACKEND": "nowhere.to.be.Found"}}
+        settings.CELERIAC = settings.CELERIAC | {"exports": "exports"}
+        assert "is the extra `exports` installed?" in exports.export_night(NIGHT, LINES).last_error
 
     def test_disk_that_is_full(self, folder, monkeypatch):
         """A disk that takes nothing more is a sentence in the row, and tried again."""
