@@ -36,4 +36,4 @@ def examine() -> Iterator[Finding]:
 def _looks_of_apps() -> Iterator[Look]:
     for app in apps.get_app_configs():
         if app.name != "execution" and find_spec(f"{app.name}.doctor") is not None:
-            yield from import_module(f"{app.name}.doctor").LOOKS
+            yield from getattr(import_module(f"{app.name}.doctor"), "LOOKS", ())
