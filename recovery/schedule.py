@@ -20,6 +20,12 @@ SCHEDULE: tuple[Entry, ...] = (
         every=timedelta(hours=24),
         description="Removes webhooks that were delivered or given up long ago.",
     ),
+    Entry(
+        name="celeriac: exports",
+        task="recovery.upload_exports",
+        every=timedelta(minutes=3),
+        description="Uploads exports that wait for their storage, and removes kept bytes that are old.",
+    ),
 )
 
 

@@ -17,3 +17,11 @@ def clean_up_outbox() -> None:
     from recovery import courier
 
     courier.CLEAN_UP.run()
+
+
+@shared_task(name="recovery.upload_exports", ignore_result=True)
+def upload_exports() -> None:
+    """Upload the exports that wait for their storage."""
+    from recovery import uploads
+
+    uploads.UPLOADS.run()

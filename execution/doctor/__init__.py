@@ -1,6 +1,7 @@
 """The doctor: which servers are used, their versions and settings, what is wrong and how to mend it.
 
-It starts nothing and changes nothing. Whatever is down, it says so in a sentence and looks at the rest.
+It starts nothing and changes nothing. Whatever is down, it says so in a sentence and looks at the rest. An installed
+app adds looks of its own by a module `doctor` with LOOKS.
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ def examine() -> Iterator[Finding]:
     yield from made(broker.LOOKS)
     if answers:
         yield from made(work.LOOKS)
-        yield from made(_looks_of_other_apps())
+        yield from made(_looks_of_apps())
 
 
-def _looks_of_other_apps() -> list[Look]:
-    """Return the looks of the apps above: each may have a `doctor.py` with LOOKS of its own."""
-    names = [app.name for app in apps.get_app_configs() if app.name != "execution"]
-    modules = [f"{name}.doctor" for name in names if find_spec(f"{name}.doctor")]
-    return [look for module in modules for look in getattr(import_module(module), "LOOKS", ())]
+def _looks_of_apps() -> Iterator[Look]:
+    for app in apps.get_app_configs():
+        if app.name != "execution" and find_spec(f"{app.name}.doctor") is not None:
+            yield from getattr(import_module(f"{app.name}.doctor"), "LOOKS", ())

@@ -16,4 +16,5 @@ class Migration(migrations.Migration):
         *create("valid_secrets_v1", app="recovery"),
         *create("claim_outbox_v1", app="recovery"),
         *create("complete_outbox_v1", app="recovery"),
+        *create("reserve_advice_v1", "settle_advice_v1", app="recovery"),
     ]
