@@ -11,9 +11,10 @@ class RecoveryConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Install the schedule after a migration."""
+        """Register the checks, and install the schedule after a migration."""
         from django.db.models.signals import post_migrate
 
+        from recovery import checks as _checks  # noqa: F401 - registers them
         from recovery import schedule
 
         post_migrate.connect(schedule.install_after_migrate, sender=self)

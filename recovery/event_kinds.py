@@ -18,9 +18,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(
         (
-            "agent", "assessment", "breaker", "budget", "candidate", "capability", "effect", "envelope", "failure",
-            "graduation", "handler", "incident", "job", "lockout", "memory", "pattern", "phase", "recovery", "service",
-            "session", "signal", "step", "timer", "tunable", "verdict", "webhook", "workflow",
+            "action", "advice", "agent", "assessment", "breaker", "budget", "candidate", "capability", "effect",
+            "envelope", "failure", "graduation", "handler", "incident", "job", "killswitch", "letter", "memory",
+            "pattern", "phase", "recovery", "service", "session", "signal", "step", "timer", "tunable", "verdict",
+            "webhook", "workflow",
         ),
         (),
     ),

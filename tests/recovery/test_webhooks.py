@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from execution.models import Event
 from recovery import courier, event_kinds, outbox, webhooks
 from recovery.exceptions import NotAllowed, NotFound
 from recovery.models import Delivery, OutboxEvent, WebhookEndpoint
+from tests.conftest import REPOSITORY
 from tests.execution.test_commands import document, refused, typed
 from tests.recovery.test_outbox import happen
 
@@ -40,7 +42,7 @@ class TestEndpoints:
             (["run.faild"], "did you mean 'run.failed'?"),
             (["run"], "did you mean 'run.*'?"),
             (["Run.*"], "write run.failed, run.* or *"),
-            (["zzz.*"], "kinds begin with agent,"),
+            (["zzz.*"], "kinds begin with action, advice,"),
         ],
     )
     def test_pattern_that_fits_nothing_is_refused(self, patterns, told):
@@ -65,6 +67,21 @@ class TestEndpoints:
             assert event_kinds.checked([f"run.{ending}"])
         assert event_kinds.checked(["run.failed", "*"]) == []
         assert event_kinds.checked(["webhook.disabled", "incident.*", "step.started"])
+
+    def test_every_kind_that_the_code_writes_is_known(self):
+        """The first word of each kind that stands in the apps' code may be named in a pattern."""
+        code = [
+            path.read_text()
+            for app in ("execution", "recovery", "graduation")
+            for ending in ("py", "sql")
+            for path in (REPOSITORY / app).rglob(f"*.{ending}")
+        ]
+        written = {family for text in code for family in re.findall(r"""_log_v1\(\s*'([a-z_]+)\.""", text)}
+        written |= {family for text in code for family in re.findall(r"""\bnote\(\s*"([a-z_]+)\.""", text)}
+        assert written > {"run", "step", "breaker"}
+        assert written - set(event_kinds.FAMILIES) == set()
+        runs = {kind for text in code for kind in re.findall(r"""(?:_log_v1|note)\(\s*['"](run\.[a-z_]+)['"]""", text)}
+        assert event_kinds.checked(sorted(runs)) == sorted(runs)
 
     def test_name_is_taken_or_bad(self, shop, receiver):
         """Names are unique and simple."""
