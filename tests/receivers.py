@@ -129,7 +129,7 @@ class Receiver:
         self._open[path] += 1
         self.most_open[path] = max(self.most_open[path], self._open[path])
         try:
-            return await self._answer(self._behaviours.get(path, Behaviour()), writer)
+            return await self._answer(self._behaviours.get(path, Behaviour()), reader, writer)
         finally:
             self._open[path] -= 1
 
@@ -145,9 +145,16 @@ class Receiver:
             Seen(path, headers.get("webhook-id", ""), json.loads(body), headers, time.monotonic(), signatures)
         )
 
-    async def _answer(self, how, writer):
-        if how.wait:
-            await asyncio.sleep(how.wait)
+    async def _has_left(self, reader, seconds):
+        """Wait, but not for longer than the sender does."""
+        try:
+            return await asyncio.wait_for(reader.read(1), seconds) == b""
+        except TimeoutError:
+            return False
+
+    async def _answer(self, how, reader, writer):
+        if how.wait and await self._has_left(reader, how.wait):
+            return False
         if how.reset:
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
