@@ -113,7 +113,7 @@ def _keep_ended(origin: Run, fork_id: Any, again: set[str]) -> None:
     ledger.ask_in_transaction(
         "UPDATE execution_step f SET state = s.state, waiting = '', output = s.output, error = s.error, "
         "version = s.version, started_at = s.started_at, ended_at = s.ended_at, pending_count = 0 "
-        "FROM execution_step s WHERE f.run_id = %s AND s.run_id = %s AND s.name = f.name "
+        "FROM execution_step s WHERE f.run_id = %s AND s.run_id = %s AND s.position = f.position AND s.name = f.name "
         "AND NOT f.name = ANY(%s) AND f.position >= 0 AND f.name <> %s AND (s.state IN ('completed', 'skipped') "
         "OR s.state = 'failed' AND s.options ->> 'on_failure' = 'continue')",
         [fork_id, origin.id, list(again), planning.OUTPUTS],
