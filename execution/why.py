@@ -32,6 +32,7 @@ from execution.models import (
     Need,
     Run,
     RunState,
+    Session,
     Step,
     StepState,
     Waiting,
@@ -164,12 +165,20 @@ def said_error(error: dict[str, Any] | None) -> str:
 
 
 def paused_by(run: Run, now: datetime) -> str:
-    """Say who paused a run, when and why, as the log has it."""
+    """Say who paused a run, when and why, as the log has it; or which session it was paused with."""
+    if run.waiting == sessions.WITH_SESSION and run.session is not None:
+        return _expired(run.session, now)
     event = Event.objects.filter(run_id=run.id, kind="run.paused").order_by("-id").first()
     if event is None:
         return "it was paused by an operator"
     who, why = event.data.get("by") or "an operator", event.data.get("reason")
     return f"it was paused by {who} at {words.when(event.at, now)}" + (f": {why}" if why else "")
+
+
+def _expired(session: Session, now: datetime) -> str:
+    name = f" ({session.name})" if session.name else ""
+    ended = f" at {words.when(session.ended_at, now)}" if session.ended_at else ""
+    return f"its session {session.id}{name} expired{ended}, unused for {words.length(session.ttl)}"
 
 
 def _reason(case: _Case) -> Reason:
@@ -438,7 +447,7 @@ def _version(case: _Case) -> Said:
 
 def _paused(case: _Case) -> Said:
     if case.run.state == RunState.PAUSED and case.run.waiting == sessions.WITH_SESSION:
-        text = f"its session {case.run.session_id} has expired"
+        text = paused_by(case.run, case.now)
         return text, [f"manage.py sessions reopen {case.run.session_id}"], {"session": case.run.session_id}
     if case.run.state == RunState.PAUSED:
         return paused_by(case.run, case.now), [case.command("resume")], {}
