@@ -73,7 +73,7 @@ def _fork_graph(origin: Run, step: str | None, given: Mapping[str, Any] | None, 
 
     source = _step_of(origin, step) if step is not None else None
     if source is None and before is not None:
-        raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=...")
+        raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=..., or --step NAME")
     mark = _mark_of(source, before) if source is not None and before is not None else None
     stored = catalog.find(f"{origin.workflow}@{origin.version}")
     inputs = stored.bind_input((), {**ledger.unpack(origin.input)["kwargs"], **(given or {})})
