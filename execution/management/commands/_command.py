@@ -8,9 +8,12 @@ import os
 import re
 import sys
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -172,6 +175,22 @@ def moment(value: str, place: str, *, back: bool = False) -> datetime:
             f"{place} is {value!r}; write a length of time such as '90s' or '2h', or a moment as '2030-01-31 18:00'"
         ) from None
     return timezone.now() - length if back else timezone.now() + length
+
+
+def yaml_files(given: Iterable[str]) -> list[str]:
+    """Return the files, with those of each folder in the order of their names."""
+    found: list[str] = []
+    for one in given:
+        path = Path(one)
+        if not path.exists():
+            near = get_close_matches(path.name, [file.name for file in path.parent.glob("*")], n=1)
+            hint = f"did you mean {str(path.parent / near[0])!r}?" if near else "name a .yaml file, or a folder of them"
+            raise CommandError(f"there is no file or folder {one!r} in {Path.cwd()}; {hint}")
+        inside = sorted(str(file) for file in path.glob("*") if file.suffix in (".yaml", ".yml") and file.is_file())
+        if path.is_dir() and not inside:
+            raise CommandError(f"there is no .yaml file in {one}")
+        found += inside if path.is_dir() else [one]
+    return list(dict.fromkeys(found))
 
 
 def table(rows: list[list[str]], titles: list[str]) -> str:
