@@ -20,6 +20,7 @@ from execution import sessions, skills, words
 from execution.models import (
     ENDED,
     UNFINISHED,
+    Attempt,
     Breaker,
     BreakerState,
     CapabilityLockout,
@@ -204,7 +205,8 @@ def _running(case: _Case) -> Said:
     step = case.step
     worker = Worker.objects.filter(pk=step.worker_id).first() if step.worker_id else None
     name = worker.hostname if worker else f"worker {step.worker_id}"
-    text = f"it is performed by {name}, attempt {step.epoch}"
+    number = Attempt.objects.filter(step_id=step.id, epoch__lte=step.epoch).count()
+    text = f"it is performed by {name}, attempt {number}"
     facts = {"worker": name, "epoch": step.epoch, "lease_until": step.lease_until}
     if step.lease_until and step.lease_until < case.now:
         text += f"; its lease ran out {case.when(step.lease_until)}"
@@ -539,7 +541,7 @@ _SAYINGS: dict[Waiting, Callable[[_Case], Said]] = {
 def in_short(step: Step, now: datetime) -> str:
     """Say in a few words why a step is where it is, from its own row alone."""
     if step.state == StepState.RUNNING:
-        return f"performing, attempt {step.epoch}"
+        return "performing" if step.epoch <= 1 else "performing, taken up again"
     waiting = Waiting(step.waiting)
     if waiting in _SHORT:
         return _SHORT[waiting](step, now)

@@ -165,11 +165,14 @@ def parts(run: Run) -> dict[str, Any]:
         Worker.objects.filter(pk__in={attempt.worker_id for attempt in attempts}).values_list("id", "hostname")
     )
     names = {step.id: step.name for step in steps}
+    numbers = Attempt.objects.filter(
+        pk__in=[*(one.id for one in attempts), *(one.attempt_id for one in steps)]
+    ).numbers()
     return {
         "explanation": why.explain(run),
-        "steps": [_step(step) for step in steps],
+        "steps": [_step(step, numbers) for step in steps],
         "more_steps": max(0, run.step_count - len(steps)),
-        "attempts": [_attempt(attempt, names, workers) for attempt in attempts],
+        "attempts": [_attempt(attempt, names, workers, numbers) for attempt in attempts],
         "checkpoints": [_checkpoints(row, names) for row in checkpoint_counts(ids)],
         "events": [_event(event, names) for event in Event.objects.filter(run_id=run.id).order_by("-id")[:EVENTS_MOST]],
         "signals": list(Signal.objects.filter(run_id=run.id, consumed_at=None).order_by("id")[:20]),
@@ -177,22 +180,24 @@ def parts(run: Run) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step, numbers: dict[uuid.UUID, int]) -> dict[str, Any]:
     return {
         "link": shown.link("step", step.id, step.name),
         "skill": step.skill,
         "state": shown.state(step.state),
         "waiting": step.waiting,
         "since": shown.age(step.changed_at),
-        "attempt": step.epoch,
+        "attempt": numbers.get(step.attempt_id, 0) if step.attempt_id else 0,
         "queue": step.queue,
         "error": shown.error(step.error),
     }
 
 
-def _attempt(attempt: Attempt, names: dict[uuid.UUID, str], workers: dict[uuid.UUID, str]) -> dict[str, Any]:
+def _attempt(
+    attempt: Attempt, names: dict[uuid.UUID, str], workers: dict[uuid.UUID, str], numbers: dict[uuid.UUID, int]
+) -> dict[str, Any]:
     return {
-        "link": shown.link("attempt", attempt.id, str(attempt.epoch)),
+        "link": shown.link("attempt", attempt.id, str(numbers[attempt.id])),
         "step": names.get(attempt.step_id, ""),
         "worker": shown.link("worker", attempt.worker_id, workers.get(attempt.worker_id, "")),
         "started": shown.age(attempt.started_at),
