@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
@@ -53,8 +52,6 @@ class LedgerCommand(BaseCommand):
         parser.add_argument("--json", dest="as_json", action="store_true", help="Print one JSON document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not structlog.is_configured():
-            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         try:
             self.act(**options)
         except BrokenPipeError:
