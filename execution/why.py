@@ -5,6 +5,7 @@ Every value of `Waiting` has a sentence here. Ages and due times are measured by
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Callable
@@ -41,6 +42,8 @@ from execution.models import (
 )
 from execution.retries import Policy
 
+LANE = "execution.job_lane"
+"""The skill of a lane, which performs the items of a job."""
 APPROVAL = "execution.approval"
 """The skill of a gate at which a person decides."""
 SILENT_AFTER = timedelta(seconds=10)
@@ -105,7 +108,7 @@ def explain(run: Run, *, most: int = 20) -> Explanation:
     """Say what a run waits for, for at most so many of its steps: the parked ones first, then those that wait."""
     now = clock()
     steps = (
-        [] if run.is_ended else list(Step.objects.filter(run_id=run.id, state__in=UNFINISHED).select_related("agent"))
+        [] if run.is_ended else list(Step.objects.filter(run_id=run.id, state__in=UNFINISHED).prefetch_related("agent"))
     )
     steps.sort(key=lambda step: (ORDER.index(StepState(step.state)), step.position))
     reasons = [_reason(_Case(run, step, now)) for step in steps[:most]]
@@ -294,7 +297,7 @@ def _retry(case: _Case) -> Said:
 
 def _budget(case: _Case) -> Said:
     step, run = case.step, case.run
-    wanted, wanted_tokens = _wanted(step)
+    part, wanted, wanted_tokens = _left_of_job(case) if step.skill == LANE else ("its next part", *_wanted(step))
     missing_of_run = _missing(run, wanted, wanted_tokens)
     missing_of_agent = _missing(step.agent, wanted, wanted_tokens)
     texts, moves = [], []
@@ -302,7 +305,8 @@ def _budget(case: _Case) -> Said:
         cost, tokens = missing_of_run
         texts.append(f"the run's budget has {_budget_words(run)}; missing: {_amounts(cost, tokens)}")
         parts = [*(["--cost", words.money(cost)] if cost else []), *(["--tokens", str(tokens)] if tokens else [])]
-        moves.append(f"{case.command('topup', *parts)} (or more)" if parts else case.command("resume"))
+        more = "(less does as many items as it pays for)" if step.skill == LANE else "(or more)"
+        moves.append(f"{case.command('topup', *parts)} {more}" if parts else case.command("resume"))
     if missing_of_agent is not None and any(missing_of_agent):
         texts.append(
             f"the budget of agent {step.agent.name!r} has {_budget_words(step.agent)}; "
@@ -311,10 +315,11 @@ def _budget(case: _Case) -> Said:
         moves.append(
             f"raise the budget of agent {step.agent.name!r} (agents.set_budget), then {case.command('resume')}"
         )
-    detail = f" of {_amounts(wanted, wanted_tokens)}" if wanted or wanted_tokens else ""
+    joint = ", about" if step.skill == LANE else " of"
+    detail = f"{joint} {_amounts(wanted, wanted_tokens)}" if wanted or wanted_tokens else ""
     facts = {"run_missing": missing_of_run, "agent_missing": missing_of_agent, "wanted_cost": wanted}
     return (
-        f"the budget does not hold its next part{detail}: " + "; ".join(texts or ["it has room again"]),
+        f"the budget does not hold {part}{detail}: " + "; ".join(texts or ["it has room again"]),
         (moves or [case.command("resume")]),
         facts,
     )
@@ -325,6 +330,19 @@ def _wanted(step: Step) -> tuple[Decimal, int]:
     found = _WANTED.match(str((step.error or {}).get("message", "")))
     cost, tokens = (Decimal(found[1]), int(found[2] or 0)) if found else (Decimal(0), 0)
     return max(cost, step.reserve_cost), max(tokens, step.reserve_tokens)
+
+
+def _left_of_job(case: _Case) -> tuple[str, Decimal, int]:
+    """Return what is left of a job, in words, money and tokens, at what an item reserves or has cost, the greater."""
+    from execution import jobs
+
+    job = jobs.get(case.run.id)
+    far = jobs.progress(job)
+    done = max(far.completed_count + far.failed_count, 1)
+    cost = max(job.reserve_cost, (far.cost / done).quantize(Decimal("0.000001")))
+    tokens = max(job.reserve_tokens, math.ceil(far.tokens / done))
+    told = f"the {words.counted(far.left_count, 'item')} of the job that {'is' if far.left_count == 1 else 'are'} left"
+    return told, cost * far.left_count, tokens * far.left_count
 
 
 def _missing(holder: Any, cost: Decimal, tokens: int) -> tuple[Decimal, int] | None:
