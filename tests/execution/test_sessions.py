@@ -419,6 +419,15 @@ class TestCommand:
         assert "chat" in typed("sessions", "list")
         assert '"n": 1' in typed("sessions", "show", "chat")
 
+    def test_beginning_of_an_id_will_do(self):
+        """A session is found by the beginning of its id, as a run is, also when it is closed."""
+        session = sessions.open("chat")
+        sessions.close(session)
+        short = str(session.id)[:18]
+        assert typed("sessions", "reopen", short) == f"session {session.id} is open"
+        assert str(session.id) in typed("sessions", "show", short)
+        assert "no session" in refused("sessions", "show", "ffffffff-ffff")
+
     def test_why_names_the_session(self):
         """A run that is paused with its session is moved by reopening that."""
         session = sessions.open("chat", ttl="1h")

@@ -21,6 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -95,13 +96,18 @@ def find(text: str) -> Any:
     from execution.models import Run
 
     found = _by_prefix(text.strip()) or runs.get(text.strip()).id
-    return Run.objects.select_related("agent").get(pk=found)
+    return Run.objects.prefetch_related("agent").get(pk=found)
 
 
 def _by_prefix(text: str) -> uuid.UUID | None:
     """Return the id of the only run, or run of a step, that begins so; None where the text is no beginning of an id."""
     from execution.models import Run, Step
 
+    return beginning(text, (Run.objects.all(), "id"), (Step.objects.all(), "run_id"))
+
+
+def beginning(text: str, *tables: tuple[QuerySet[Any], str]) -> uuid.UUID | None:
+    """Return what the only row whose id begins so has in a column, from the first table that knows one."""
     digits = text.replace("-", "")
     if not _PREFIX.fullmatch(text) or len(digits) >= 32:
         return None
@@ -110,9 +116,9 @@ def _by_prefix(text: str) -> uuid.UUID | None:
             f"{text!r} is too short for the beginning of an id: give at least {SHORTEST_PREFIX} characters of it"
         )
     span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
-    found = set(Run.objects.filter(pk__range=span).order_by("id").values_list("id", flat=True)[:6])
-    if not found:
-        found = set(Step.objects.filter(pk__range=span).order_by("id").values_list("run_id", flat=True)[:6])
+    found: set[uuid.UUID] = set()
+    for rows, column in tables:
+        found = found or set(rows.filter(pk__range=span).order_by("pk").values_list(column, flat=True)[:6])
     if not found:
         return None
     if len(found) > 1:
