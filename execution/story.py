@@ -33,6 +33,7 @@ from execution.models import (
     StepState,
     Worker,
 )
+from execution.models.agents import agent_name
 from execution.why import said_error, shown_token
 
 # Told by the rows themselves; everything else in the log is told as it stands there.
@@ -135,7 +136,7 @@ def checkpoint_counts(run_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
 def header(run: Run) -> Header:
     """Return a run's head; the run comes with its agent."""
     given = {name: getattr(run, name) for name in Header.__dataclass_fields__ if name not in {"skill", "agent"}}
-    return Header(**given, skill=run.workflow, agent=run.agent.name)
+    return Header(**given, skill=run.workflow, agent=agent_name(run))
 
 
 def of(run: Run, *, most: int = 200) -> Story:
@@ -210,7 +211,7 @@ class _Teller:
 
     def _opening(self) -> Line:
         run = self.run
-        parts = [f"opened as {run.workflow} for agent {run.agent.name}"]
+        parts = [f"opened as {run.workflow} for agent {agent_name(run)}"]
         parts += [f"under the key {run.key!r}"] if run.key else []
         parts += [f"forked from {run.forked_from_id}"] if run.forked_from_id else []
         parts += [f"a child of run {run.parent_run_id}"] if run.parent_run_id else []

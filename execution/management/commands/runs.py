@@ -13,6 +13,7 @@ from execution.agents import id_of
 from execution.management.commands._command import LedgerCommand, moment, table
 from execution.management.commands._watching import statistics_text
 from execution.models import UNFINISHED, Run, RunState, Step, Waiting
+from execution.models.agents import agent_name
 
 
 class Command(LedgerCommand):
@@ -39,7 +40,7 @@ class Command(LedgerCommand):
             return
         if options["limit"] < 1:
             raise CommandError(f"--limit is {options['limit']}; it is at least 1")
-        found = list(_filtered(options).select_related("agent").order_by("-created_at")[: options["limit"] + 1])
+        found = list(_filtered(options).prefetch_related("agent").order_by("-created_at")[: options["limit"] + 1])
         shown, is_more = found[: options["limit"]], len(found) > options["limit"]
         rows = _rows(shown)
         if options["as_json"]:
@@ -107,7 +108,7 @@ def _rows(found: list[Run]) -> list[dict[str, Any]]:
             "id": run.id,
             "state": run.state,
             "skill": run.workflow,
-            "agent": run.agent.name,
+            "agent": agent_name(run),
             "tags": run.tags,
             "correlation_id": run.correlation_id,
             "priority": run.priority,
