@@ -329,7 +329,9 @@ class TestMoney:
         assert jobs.progress(job).completed_count == 10
         assert run.spent_cost + run.reserved_cost <= Decimal("1.05")
         said = why.explain(run).reasons[0]
-        assert "the budget does not hold the 20 items of the job that are left, about 2.00 and 140 tokens: " in said.text
+        assert (
+            "the budget does not hold the 20 items of the job that are left, about 2.00 and 140 tokens: " in said.text
+        )
         assert "missing: 1.95" in said.text
         assert said.moves == [f"manage.py topup {run.id} --cost 1.95 (less does as many items as it pays for)"]
         budgets.top_up(run, cost="5.00")
