@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Case, Q, QuerySet, When
 
 from execution import sessions, skills, words
 from execution.models import (
@@ -107,11 +107,9 @@ def clock() -> datetime:
 def explain(run: Run, *, most: int = 20) -> Explanation:
     """Say what a run waits for, for at most so many of its steps: the parked ones first, then those that wait."""
     now = clock()
-    steps = (
-        [] if run.is_ended else list(Step.objects.filter(run_id=run.id, state__in=UNFINISHED).prefetch_related("agent"))
-    )
-    steps.sort(key=lambda step: (ORDER.index(StepState(step.state)), step.position))
-    reasons = [_reason(_Case(run, step, now)) for step in steps[:most]]
+    unfinished = Step.objects.none() if run.is_ended else Step.objects.filter(run_id=run.id, state__in=UNFINISHED)
+    steps = list(telling(unfinished).prefetch_related("agent")[:most])
+    reasons = [_reason(_Case(run, step, now)) for step in steps]
     return Explanation(
         run_id=run.id,
         skill=run.workflow,
@@ -119,8 +117,14 @@ def explain(run: Run, *, most: int = 20) -> Explanation:
         text=_of_run(run, now),
         at=now,
         reasons=reasons,
-        left_out_count=max(0, len(steps) - most),
+        left_out_count=unfinished.count() - len(steps) if len(steps) == most else 0,
     )
+
+
+def telling(steps: QuerySet[Step]) -> QuerySet[Step]:
+    """Order steps by how much they say of what a run waits for, and leave out what may be large."""
+    place = Case(*(When(state=state, then=number) for number, state in enumerate(ORDER)), default=len(ORDER))
+    return steps.defer("input", "output", "canvas").order_by(place, "position")
 
 
 def _of_run(run: Run, now: datetime) -> str:

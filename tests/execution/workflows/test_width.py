@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
 import pytest
-from django.utils import timezone
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from execution import runs
+from execution import runs, why
 from execution.models import Run, Step
 from execution.workflows import Definition, catalog
 from tests import workflow_skills as _skills  # noqa: F401 - registers them
@@ -82,15 +85,15 @@ def _play(hands, run: Run) -> None:
             hands.perform(step)
 
 
-def test_fork_of_a_wide_run_keeps_what_had_ended_in_time(hands):
-    """What stands as it ended in the first run is found by its place, not by trying every pair of steps."""
-    took = {}
-    for count in (20, 200, 3000):
-        catalog.forget()
-        run = runs.start(Definition.model_validate({"name": "wide", "steps": fan_in(count)}))
-        Step.objects.filter(run_id=run.id).exclude(name="last").update(state="completed", ended_at=timezone.now())
-        begun = time.perf_counter()
-        fork = runs.fork(run, step="s1")
-        took[count] = (time.perf_counter() - begun) / count
-        assert Step.objects.filter(run_id=fork.id, state="completed").count() == count - 2
-    assert took[3000] < 1.2 * took[200], took  # what is done once costs the small one more
+def test_wide_run_is_explained_by_the_few_steps_that_are_shown(hands):
+    """The steps that say most come first, the others are counted, and neither list reads them all."""
+    run = runs.start(Definition.model_validate({"name": "wide", "steps": fan_in(200)}))
+    Step.objects.filter(run_id=run.id, name="s150").update(state="waiting", waiting="timer")
+    with CaptureQueriesContext(connection) as asked:
+        found = why.explain(run, most=3)
+    assert [reason.step for reason in found.reasons] == ["s150", "s0", "s1"]
+    assert found.left_out_count == Step.objects.filter(run_id=run.id).count() - 3
+    assert any("LIMIT 3" in query["sql"] for query in asked)
+    out = io.StringIO()
+    call_command("runs", stdout=out)
+    assert f"timer (and {Step.objects.filter(run_id=run.id).count() - 1} steps more)" in out.getvalue()
