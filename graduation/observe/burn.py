@@ -1,8 +1,8 @@
 """Burn: how much of an error budget is used, and how fast, from counts of good and all events by the minute.
 
-An objective of 99.9 % allows one event in a thousand to be bad; so many of a period's events are its budget. A burn rate
-of 1 uses up the budget in just one period. Nothing seen and nothing bad are different things: of nothing seen there is
-neither a share nor a rate (None), and the status is `no_data`.
+An objective of 99.9 % allows one event in a thousand to be bad; so many of a period's events are its budget. A burn
+rate of 1 uses up the budget in just one period. Nothing seen and nothing bad are different things: of nothing seen
+there is neither a share nor a rate (None), and the status is `no_data`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Counts:
 
     def __post_init__(self) -> None:
         if not 0 <= self.good <= self.total:
-            raise OptionInvalid(
-                f"{self.good!r} good events of {self.total!r}: count all events, and the good among them"
-            )
+            raise OptionInvalid(f"{self.good!r} good events of {self.total!r}: count all, and the good among them")
 
     @property
     def bad(self) -> int:
@@ -58,7 +56,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A long window that says how much is burnt, a short one that says it still burns, and the rate for both to pass."""
+    """A long window that says how much is burnt, a short one that says it still is, and the rate for both to pass."""
 
     rate: float
     long: timedelta
@@ -78,12 +76,18 @@ class Burn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """What the absolute rule shows, for traffic that is too low for rates to speak in time."""
+    """What the absolute rule shows, for traffic that is too low for a short window to hold anything."""
 
     window: timedelta
     counts: Counts
+    rate: float | None
     budget_share: float | None
     is_alarming: bool
+
+    @property
+    def urgency(self) -> Urgency:
+        """As urgent as a pair with the same long window, so that it pages no sooner where traffic is high."""
+        return "page" if (self.rate or 0) > _PAIRS[1].rate else "ticket"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +104,8 @@ class Reading:
     def urgency(self) -> Urgency | None:
         """How urgent the most urgent alarm is, if there is one."""
         found = {burn.pair.urgency for burn in self.burns if burn.is_alarming}
-        if "page" in found or self.outage.is_alarming:
-            return "page"
-        return "ticket" if found else None
+        found |= {self.outage.urgency} if self.outage.is_alarming else set()
+        return min(found, default=None)
 
 
 _PAIRS = (
@@ -166,7 +169,7 @@ def status(share: float | None) -> Status:
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """Return the status of several objectives together: what is wrong goes before what is unknown, that before healthy."""
+    """Return the worst of several statuses: what is wrong goes before what is unknown, that before healthy."""
     order: tuple[Status, ...] = ("exhausted", "critical", "warning", "error", "no_data", "healthy")
     return min(statuses, key=order.index, default="no_data")
 
@@ -203,6 +206,7 @@ def _outage(buckets: Sequence[Bucket], objective: float, now: datetime, window: 
     return Outage(
         window=window,
         counts=counts,
+        rate=consumed(counts, objective),
         budget_share=share,
         is_alarming=counts.bad >= OUTAGE_BAD and share is not None and round(share, 9) >= OUTAGE_SHARE,
     )
