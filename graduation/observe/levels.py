@@ -1,9 +1,9 @@
 """Levels: whether latency or cost has risen, from buckets that do not overlap.
 
 Two questions are asked of the logarithm of a bucket's value. Has it *shifted*, against what the same hour of the last
-days was? ADWIN (`river`) answers, at a delta of one in a hundred thousand; the signal is critical when the rise is at
-least a tenth and the two newest buckets agree with it. Is there a *trend*? Theil and Sen's slope answers, with its
-interval and, where there is a limit, the days until it is reached; a trend alone is a warning.
+four weeks was? ADWIN (`river`) answers, at a delta of one in a hundred thousand; the signal is critical when the rise
+is at least a tenth and the two newest buckets agree with it. Is there a *trend*? Theil and Sen's slope answers, with
+its interval and, where there is a limit, the days until it is reached; a trend alone is a warning.
 
 Buckets of little traffic are put together until they hold enough. ADWIN's own memory is no JSON: it is told the kept
 buckets again, which takes less than a millisecond and leads to the same state.
@@ -31,8 +31,9 @@ KEPT = 720
 TREND_BUCKETS = 96
 TREND_CONFIDENCE = 0.999
 _DAY = 86400.0
-_MEMORY_DAYS = 7
+_MEMORY_DAYS = 28
 _LEAST_DAYS = 3
+_USUAL_AFTER_DAYS = 7
 _CLIP = 5.0
 _PATIENCE = 6
 
@@ -131,7 +132,7 @@ class Levels:
         self._confirm()
         is_back = all(one.level < self.shift.before + LEAST_RISE for one in self.kept[-2:])
         is_stale = self.shift.age > _PATIENCE and not self.shift.is_confirmed
-        if is_stale or is_back or at - self.shift.at > _MEMORY_DAYS * _DAY:
+        if is_stale or is_back or at - self.shift.at > _USUAL_AFTER_DAYS * _DAY:
             self.shift = None
 
     def _confirm(self) -> None:
