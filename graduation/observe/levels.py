@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -30,7 +31,7 @@ KEPT = 720
 """So many buckets are kept at least, and at most twice as many."""
 TREND_BUCKETS = 96
 TREND_CONFIDENCE = 0.999
-_DAY = 86400.0
+_DAY, _HOUR = 86400.0, 3600.0
 _MEMORY_DAYS = 28
 _LEAST_DAYS = 3
 _USUAL_AFTER_DAYS = 7
@@ -46,13 +47,17 @@ class Kept:
     level: float
     deviation: float | None = None
 
+    @property
+    def is_raised(self) -> bool:
+        """Whether it is a tenth or more above what was to be expected."""
+        return self.deviation is not None and self.deviation >= LEAST_RISE
+
 
 @dataclass(slots=True)
 class Shift:
-    """A rise that ADWIN has seen: when, from which level, and whether two buckets have agreed with it."""
+    """A rise that ADWIN has seen: when, and whether two buckets have agreed with it."""
 
     at: float
-    before: float
     is_confirmed: bool = False
     age: int = 0
 
@@ -83,9 +88,9 @@ class Levels:
         expected = _expected(self.kept, at)
         bucket = Kept(at, level, None if expected is None else level - expected)
         self.kept.append(bucket)
-        self._follow(level, at)
-        if self._settle() and expected is not None and self._rises(bucket):
-            self.shift = self.shift or Shift(at, expected)
+        self._follow(at)
+        if self._settle() and self._rises(bucket):
+            self.shift = self.shift or Shift(at)
             self._confirm()
 
     def _settle(self) -> bool:
@@ -124,21 +129,20 @@ class Levels:
             return None
         return max(-_CLIP, min(_CLIP, bucket.deviation / self._scale))
 
-    def _follow(self, level: float, at: float) -> None:
+    def _follow(self, at: float) -> None:
         """Let a shift be confirmed, or end: when two buckets are back, when none agreed, when it has become usual."""
         if self.shift is None:
             return
         self.shift.age += 1
         self._confirm()
-        is_back = all(one.level < self.shift.before + LEAST_RISE for one in self.kept[-2:])
+        is_back = not any(one.is_raised for one in self.kept[-2:])
         is_stale = self.shift.age > _PATIENCE and not self.shift.is_confirmed
         if is_stale or is_back or at - self.shift.at > _USUAL_AFTER_DAYS * _DAY:
             self.shift = None
 
     def _confirm(self) -> None:
         if self.shift is not None:
-            agree = all(one.level >= self.shift.before + LEAST_RISE for one in self.kept[-2:])
-            self.shift.is_confirmed = self.shift.is_confirmed or agree
+            self.shift.is_confirmed |= all(one.is_raised for one in self.kept[-2:])
 
     @property
     def severity(self) -> Severity:
@@ -152,24 +156,18 @@ class Levels:
         return self._shift_signal(), self._trend_signal(limit)
 
     def _shift_signal(self) -> Signal:
-        before = self._before()
-        if before is None:
-            return Signal(measure="shift", severity="no_data", statistic=None, count=len(self.kept))
-        now = statistics.fmean(one.level for one in self.kept[-2:])
+        newest = self.kept[-1] if self.kept else None
+        if newest is None or newest.deviation is None:
+            return Signal(measure="shift", severity=self.severity, statistic=None, count=len(self.kept))
         return Signal(
             measure="shift",
             severity=self.severity,
-            statistic=math.exp(now - before),
+            statistic=math.exp(newest.deviation),
             count=len(self.kept),
             p=DELTA if self.shift else None,
-            before=math.exp(before),
-            after=math.exp(now),
+            before=math.exp(newest.level - newest.deviation),
+            after=math.exp(newest.level),
         )
-
-    def _before(self) -> float | None:
-        if self.shift is not None:
-            return self.shift.before
-        return _expected(self.kept[:-1], self.kept[-1].at) if self.kept else None
 
     def _trend_signal(self, limit: float | None) -> Signal:
         if self._scale is None:
@@ -215,12 +213,26 @@ class Levels:
 
 def _expected(kept: Sequence[Kept], at: float) -> float | None:
     """Return the median of the same hour of the last days, or of all hours where few are the same; None for too few."""
-    since = at - _MEMORY_DAYS * _DAY - 1
     if not kept or at - kept[0].at < _LEAST_DAYS * _DAY:
         return None
-    recent = [one for one in kept[-_MEMORY_DAYS * 48 :] if one.at >= since]
-    same = [one.level for one in recent if abs((at - one.at + _DAY / 2) % _DAY - _DAY / 2) < 1800]
-    return statistics.median(same if len(same) >= _LEAST_DAYS else [one.level for one in recent]) if recent else None
+    levels = list(_same_hour(kept, at))
+    if len(levels) < _LEAST_DAYS:
+        levels = [one.level for one in kept[bisect_left(kept, at - _MEMORY_DAYS * _DAY, key=_at) :]]
+    return statistics.median(levels) if levels else None
+
+
+def _same_hour(kept: Sequence[Kept], at: float) -> Iterator[float]:
+    """Yield the level at the same hour of each of the last days, as far as there is one."""
+    days = min(_MEMORY_DAYS, int((at - kept[0].at + _HOUR / 2) // _DAY))
+    for day in range(1, days + 1):
+        wanted = at - day * _DAY
+        place = bisect_left(kept, wanted - _HOUR / 2, key=_at)
+        if place < len(kept) and kept[place].at < wanted + _HOUR / 2:
+            yield kept[place].level
+
+
+def _at(bucket: Kept) -> float:
+    return bucket.at
 
 
 def _noise(deviations: Sequence[float]) -> float:

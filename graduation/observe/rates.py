@@ -3,7 +3,7 @@
 It is a bet on the events themselves, against "at most the allowed share is bad" (`graduation.evidence`): on a stream
 that keeps its objective it becomes critical in at most one life of a thousand, however often it is asked, at any
 traffic. What one bucket can win is bounded, so that it takes two that agree: a burst within a single bucket is no
-drift. Once it is critical the bet begins anew, and the signal stays for twice as long as the bet took: it ends by
+drift. Once it is critical the bet begins anew, and the signal stays for three times as long as the bet took: it ends by
 itself when the stream is well again.
 """
 
@@ -55,7 +55,7 @@ class Rates:
         if evidence.log_e >= math.log(CRITICAL):
             fresh = Evidence.above(evidence.target, evidence.odds)
             return replace(
-                self, evidence=fresh, rising=0, hold=2 * max(rising, LEAST_HOLD), shown=evidence.e, recent=recent
+                self, evidence=fresh, rising=0, hold=3 * max(rising, LEAST_HOLD), shown=evidence.e, recent=recent
             )
         return replace(self, evidence=evidence, rising=rising, hold=max(0, self.hold - 1), recent=recent)
 

@@ -30,7 +30,7 @@ class Size:
     good_before: int = 3_000
     services: int = 200
     days: int = 365
-    level_years: int = 8
+    level_years: int = 6
     rises: int = 20
 
 
