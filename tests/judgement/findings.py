@@ -93,7 +93,7 @@ class Times:
 
     def _said(self, quantile, digits):
         found = self._at(min(len(self.values) - 1, int(quantile * len(self.values))))
-        return "never" if found == self.never else f"{found:,.{digits}f}"
+        return "never" if found >= self.never else f"{found:,.{digits}f}"
 
     def __str__(self):
         return f"{self._said(0.5, 0)} ({self._said(0.95, 0)})"

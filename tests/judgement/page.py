@@ -46,13 +46,13 @@ ones; a rhythm of the week, beside that of the day, is not known to them, and ma
 """
 
 
-def render(sections, size, invocation="make judgement"):
+def render(sections):
     """Return the page."""
     broken = [section.title for section in sections if section.is_broken]
     verdict = f"**Broken: {'; '.join(broken)}.**" if broken else "**Every guarantee held.**"
     intro = (
         "## What was found\n\n"
-        f"{verdict} `{invocation}`, seeded. Shares of lives have their exact interval at 95 % in brackets, and a limit on "
+        f"{verdict} `make judgement`, seeded. Shares of lives have their exact interval at 95 % in brackets, and a limit on "
         "a share is kept only if the whole interval keeps it. *Window*: the share of errors in the last hundred "
         "decisions against the target, or against twice (for a rise: half) of it. *Repeated Wilson*: the one-sided 95 % "
         "bound of all decisions, looked at after each. All rules see the same outcomes, and wait for the first 20.\n"

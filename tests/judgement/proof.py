@@ -32,6 +32,7 @@ class Size:
     days: int = 365
     level_years: int = 6
     rises: int = 20
+    traffic: tuple[int, ...] = streams.TRAFFIC
 
 
 FULL = Size()
@@ -51,7 +52,7 @@ def tasks(size):
     turning = max(100, size.lives // 10)
     found["turned"] = partial(lives.falls, lives=turning, decisions=len(turned), rate=turned)
     found["silent"] = partial(lives.audited, lives=turning, decisions=size.decisions, rate=0.15, audit_rate=0.1)
-    for traffic in streams.TRAFFIC:
+    for traffic in size.traffic:
         found |= _streams(size, traffic)
     return found
 
@@ -80,12 +81,17 @@ def _delays(random, count, **stream):
 
 
 def run(size=FULL, processes=2):
-    """Simulate everything, each with its own seed, and return the sections of the proof."""
+    """Simulate everything, and return the sections of the proof."""
+    return sections(simulate(size, processes), size)
+
+
+def simulate(size, processes):
+    """Return what every simulation gave, each with a seed of its own, by its name."""
     named = tasks(size)
     if processes == 1:
-        return sections(dict(zip(named, starmap(_seeded, named.items()), strict=True)), size)
+        return dict(zip(named, starmap(_seeded, named.items()), strict=True))
     with ProcessPoolExecutor(processes) as pool:
-        return sections(dict(zip(named, pool.map(_seeded, *zip(*named.items(), strict=True)), strict=True)), size)
+        return dict(zip(named, pool.map(_seeded, *zip(*named.items(), strict=True)), strict=True))
 
 
 def _seeded(name, task):
@@ -101,8 +107,8 @@ def sections(found, size):
         _offers_in_time(found, size),
         _silence(found),
         _false_alarms(found, size),
-        _recalled_rates(found),
-        _recalled_levels(found),
+        _recalled_rates(found, size),
+        _recalled_levels(found, size),
     ]
 
 
@@ -231,7 +237,7 @@ def _false_alarms(found, size):
         ),
         columns=("requests an hour", "rate, uneven", "rate, at the edge", "latency", "cost"),
     )
-    for traffic in streams.TRAFFIC:
+    for traffic in size.traffic:
         rate_years, years = size.services * size.days / 365, size.level_years * size.days / 365
         uneven, edge = (Yearly(int(found[kind, traffic].sum()), rate_years) for kind in ("uneven", "edge"))
         levels = {
@@ -249,7 +255,7 @@ def _false_alarms(found, size):
     return section
 
 
-def _recalled_rates(found):
+def _recalled_rates(found, size):
     section = Section(
         title="A service that burns its budget is found",
         words=(
@@ -259,7 +265,7 @@ def _recalled_rates(found):
         ),
         columns=("requests an hour", *(f"{rise:g} times" for rise in RISES)),
     )
-    for traffic in streams.TRAFFIC:
+    for traffic in size.traffic:
         delays = [found["rise", traffic, rise] for rise in RISES]
         section.rows.append(
             Row(
@@ -271,7 +277,7 @@ def _recalled_rates(found):
     return section
 
 
-def _recalled_levels(found):
+def _recalled_levels(found, size):
     section = Section(
         title="A service that became slower or dearer is found",
         words=(
@@ -284,7 +290,7 @@ def _recalled_levels(found):
             *(f"{name} times {rise:g}" for name in ("latency", "cost") for rise in LEVEL_RISES),
         ),
     )
-    for traffic in streams.TRAFFIC:
+    for traffic in size.traffic:
         delays = {
             (name, rise): found[name, traffic, "rise", rise] for name in ("latency", "cost") for rise in LEVEL_RISES
         }
