@@ -76,7 +76,7 @@ class Evidence:
     @property
     def p(self) -> float:
         """The p-value that belongs to it, valid at any time."""
-        return min(1.0, 1 / self.e)
+        return math.exp(min(0.0, -self.log_e))
 
     def refutes(self, alpha: float = ALPHA, *, least_count: int = LEAST_COUNT) -> bool:
         """Whether the hypothesis is refuted at this level, by as many outcomes as are wanted."""
@@ -86,8 +86,8 @@ class Evidence:
         """Return the evidence after further outcomes, of which so many were bad; nothing is learned from none.
 
         The order within one look is without meaning. An outcome that is half bad counts as half, which never says more
-        than was seen. The weight is an audit's. One look multiplies the e-value by `at_most`: what was won beyond
-        that is thrown away, so that one strange look alone cannot refute.
+        than was seen. The weight is an audit's. One look multiplies the e-value by `at_most` at most: what is won
+        beyond that is thrown away, so that one strange look alone cannot refute.
         """
         _check(bad, total, weight)
         if not total:
@@ -102,11 +102,6 @@ class Evidence:
             count=self.count + total,
             bad=self.bad + bad,
         )
-
-    def bounded(self, most: float) -> Self:
-        """Return the evidence with an e-value of at most this: what is thrown away need not be lost before it falls."""
-        surplus = max(0.0, self.log_e - math.log(most))
-        return replace(self, log_stakes=tuple(stake - surplus for stake in self.log_stakes))
 
     def as_json(self) -> dict[str, Any]:
         """Return the whole state as JSON; `from_json` goes on from it exactly."""

@@ -28,7 +28,7 @@ def _show(console, section):
         *section.columns, "promised", "", title=section.title, title_justify="left", box=None, padding=(0, 2, 0, 0)
     )
     for row in section.rows:
-        shown.add_row(*row.cells, row.promised, row.mark, style="red" if row.holds is False else "")
+        shown.add_row(*row.cells, row.promised, row.mark, style="red" if row.is_broken else "")
     console.print(shown)
     console.print()
 

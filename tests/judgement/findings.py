@@ -17,8 +17,12 @@ class Row:
     holds: bool | None = None
 
     @property
+    def is_broken(self):
+        return self.holds is not None and not self.holds
+
+    @property
     def mark(self):
-        return SHOWN if self.holds is None else HOLDS if self.holds else BROKEN
+        return SHOWN if self.holds is None else BROKEN if self.is_broken else HOLDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class Section:
 
     @property
     def is_broken(self):
-        return any(row.holds is False for row in self.rows)
+        return any(row.is_broken for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +109,5 @@ class Times:
 
 def percent(share):
     """Write a share with no more digits than it deserves."""
-    value = 100 * share
-    return f"{value:.0f} %" if value in (0, 100) else f"{value:.2f} %" if value < 10 else f"{value:.1f} %"
+    value = round(100 * share, 9)
+    return f"{value:.0f} %" if value == round(value) else f"{value:.2f} %" if value < 10 else f"{value:.1f} %"

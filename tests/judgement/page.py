@@ -45,6 +45,32 @@ ones; a rhythm of the week, beside that of the day, is not known to them, and ma
 
 """
 
+CODE = """\
+## In code
+
+```python
+from graduation import audits, intervals
+from graduation.evidence import Trial
+
+trial = Trial.begin(0.05, {"level": "advisor", "model": "m1", "prompt_version": "3", "skill_version": "1"})
+trial = trial.observe(bad=0, total=120)  # outcomes that were audited, in the order in which they became known
+assert trial.may_be_offered_a_rise and not trial.must_fall
+trial = trial.observe(bad=1, critical=1)
+assert trial.must_fall
+
+trial = Trial.from_json(trial.as_json())  # what a cycle stores, and goes on from
+assert trial.on({"level": "observer"}).in_favour.count == 0
+
+assert audits.weight(rate=0.2) == 0.5  # drawn twice as often, it weighs half
+assert intervals.wilson_lower(11, 11) > 0.8  # of one look alone
+```
+
+`graduation.observe.burn` reads statuses and burn rates from counts, `graduation.observe.rates` and
+`graduation.observe.levels` watch for drift, `graduation.measures` measures decisions. All of them are functions of counts:
+they know no table, and keep what they must remember as JSON.
+
+"""
+
 
 def render(sections):
     """Return the page."""
@@ -57,7 +83,7 @@ def render(sections):
         "decisions against the target, or against twice (for a rise: half) of it. *Repeated Wilson*: the one-sided 95 % "
         "bound of all decisions, looked at after each. All rules see the same outcomes, and wait for the first 20.\n"
     )
-    return HEAD + HOW + "\n".join([intro, *map(_section, sections)])
+    return HEAD + HOW + CODE + "\n".join([intro, *map(_section, sections)])
 
 
 def _section(section):
@@ -69,7 +95,7 @@ def _section(section):
             _line(columns),
             _line(["---"] * len(columns)),
             *(
-                _line((*row.cells, row.promised, f"**{row.mark}**" if row.holds is False else row.mark))
+                _line((*row.cells, row.promised, f"**{row.mark}**" if row.is_broken else row.mark))
                 for row in section.rows
             ),
             "",

@@ -9,7 +9,7 @@ from itertools import starmap
 import numpy as np
 
 from tests.judgement import lives, streams
-from tests.judgement.findings import Row, Section, Share, Times, Yearly
+from tests.judgement.findings import Row, Section, Share, Times, Yearly, percent
 
 SEED = 20260
 FALL_RATES = (0.02, 0.03, 0.05, 0.10, 0.15, 0.25)
@@ -128,8 +128,8 @@ def _falls(found, size):
         shares = _shares(found["fall", rate])
         section.rows.append(
             Row(
-                cells=(f"{rate:.0%}", *map(str, shares.values())),
-                promised=f"at most {limit:.0%}",
+                cells=(percent(rate), *map(str, shares.values())),
+                promised=f"at most {percent(limit)}",
                 holds=shares[lives.OURS].is_at_most(limit),
             )
         )
@@ -148,7 +148,7 @@ def _falls_in_time(found, size):
     )
     for rate, limit in {0.10: None, 0.15: 100, 0.25: None}.items():
         times = {rule: Times(whens, lives.NEVER) for rule, whens in found["fall", rate].items()}
-        section.rows.append(_timed(f"{rate:.0%}", times, limit))
+        section.rows.append(_timed(percent(rate), times, limit))
     after = {rule: _after(whens, size.good_before) for rule, whens in found["turned"].items()}
     section.rows.append(_timed("2 %, then 15 %", after, 300))
     return section
@@ -183,8 +183,8 @@ def _offers(found, size):
         shares = _shares(found["offer", rate])
         section.rows.append(
             Row(
-                cells=(f"{rate:.0%}", *map(str, shares.values())),
-                promised="at most 5%",
+                cells=(percent(rate), *map(str, shares.values())),
+                promised="at most 5 %",
                 holds=shares[lives.OURS].is_at_most(0.05),
             )
         )
@@ -199,7 +199,7 @@ def _offers_in_time(found, size):
     )
     for rate, limit in {0.0: 100, 0.01: 200, 0.02: 400, 0.03: None}.items():
         times = {rule: Times(whens, lives.NEVER) for rule, whens in found["offer", rate].items()}
-        section.rows.append(_timed(f"{rate:.0%}", times, limit))
+        section.rows.append(_timed(percent(rate), times, limit))
     return section
 
 

@@ -73,11 +73,11 @@ def test_a_shifted_stream_is_found():
 
 def test_a_broken_guarantee_is_said():
     """A row that does not hold makes its section broken, and the page says so."""
-    rows = [Row(cells=("3%", "12 %"), promised="at most 1%", holds=False), Row(cells=("1%", "0 %"))]
+    rows = [Row(cells=("3 %", "12 %"), promised="at most 1 %", holds=np.bool_(False)), Row(cells=("1 %", "0 %"))]
     section = Section(title="Good agents stay", words="In plain words.", columns=("rate", "share"), rows=rows)
     shown = page.render([section])
     assert "**Broken: Good agents stay.**" in shown
-    assert "| 3% | 12 % | at most 1% | **BROKEN** |" in shown
+    assert "| 3 % | 12 % | at most 1 % | **BROKEN** |" in shown
     assert not Section(title="", words="", columns=(), rows=rows[1:]).is_broken
 
 
@@ -94,6 +94,11 @@ def test_what_never_came_is_longer_than_all():
     times = Times(np.array([10, 20, lives.NEVER, lives.NEVER, lives.NEVER]), lives.NEVER)
     assert str(times) == "never (never)"
     assert findings.percent(0.123) == "12.3 %"
+
+
+def test_the_code_on_the_page_runs():
+    """What the page shows is what the functions do."""
+    exec(page.CODE.partition("```python\n")[2].partition("```")[0], {})  # noqa: S102 - our own page
 
 
 @pytest.mark.slow
