@@ -8,8 +8,9 @@ whenever one looks, and whatever made one look (Ville's inequality). This is the
 Half of the coin is kept back, and at each look a little of all is dealt anew. A bet that went badly for a thousand good
 outcomes is therefore soon rich enough to tell when outcomes turn bad, and the game stays fair.
 
-The outcomes must have been chosen without regard to what they are: all of them, or a random audit (`audits`). What has
-no outcome yet is not told, and counts for nothing.
+The outcomes must have been chosen without regard to what they are: all of them, or a random audit (`audits`). They are
+told in the order of the decisions: where bad news travels faster than good, the order of arrival is itself a choice.
+What has no outcome yet is not told, and counts for nothing.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ a bet that is never dealt anew would need ten times as long for an agent that tu
 
 **What counts.** Outcomes must be chosen without regard to what they are: a random audit of at least one decision in ten
 (`graduation.audits`), or all of them. Complaints alone are no sample: they are all bad. What has no outcome yet counts
-for nothing. Where some decisions are audited more often than others, theirs weigh less. Both bets begin anew with another
+for nothing. They are told in the order of the decisions: where bad news travels faster than good, the order of arrival
+would speak against everybody. Where some decisions are audited more often than others, theirs weigh less. Both bets begin anew with another
 level, model, prompt or skill version, for what was shown was another's. A critical outcome needs no statistics.
 
 **Drift.** Rates are watched by the same bet, on the events themselves, with a critical line of 1,000 instead of 20, and
@@ -53,7 +54,7 @@ from graduation import audits, intervals
 from graduation.evidence import Trial
 
 trial = Trial.begin(0.05, {"level": "advisor", "model": "m1", "prompt_version": "3", "skill_version": "1"})
-trial = trial.observe(bad=0, total=120)  # outcomes that were audited, in the order in which they became known
+trial = trial.observe(bad=0, total=120)  # audited outcomes, in the order of the decisions
 assert trial.may_be_offered_a_rise and not trial.must_fall
 trial = trial.observe(bad=1, critical=1)
 assert trial.must_fall
