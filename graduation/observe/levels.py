@@ -110,7 +110,8 @@ class Levels:
         if scaled is None:
             return False
         adwin.update(scaled)
-        return bool(adwin.drift_detected and adwin.estimation > 0)
+        newest = [one.deviation for one in self.kept[-_PATIENCE:] if one.deviation is not None]
+        return bool(adwin.drift_detected and statistics.fmean(newest) > 0)
 
     def _detector(self, buckets: Sequence[Kept]) -> Any:
         """Return ADWIN as these buckets have left it."""

@@ -52,6 +52,13 @@ def test_a_step_is_critical_within_a_day(rhythm):
     json.dumps(shift.as_json(), allow_nan=False)
 
 
+def test_a_step_is_found_above_a_level_that_lay_low():
+    """Also where the last days were a little below what the noise was taken from: the newest buckets say whether it rose."""
+    random = np.random.default_rng(8)
+    levels = fed([*noisy(random, 200), *(0.97 * noisy(random, GOOD - 200)), *(2 * noisy(random, 24))])
+    assert levels.severity == "critical"
+
+
 def test_a_step_down_and_a_small_step_are_not_critical():
     """Half as slow is good news, and five percent are none."""
     for factor in (0.5, 1.05):
