@@ -91,12 +91,15 @@ class Proposal:
         return CandidateState.WAITING if self.against else CandidateState.APPROVED
 
 
-def evaluate_ids(wanted: Iterable[uuid.UUID], *, source: str, by: str) -> int:
-    """Claim and evaluate these candidates; those that somebody holds or has evaluated are left. Returns how many.
+def evaluate_ids(wanted: Iterable[uuid.UUID], *, source: str, by: str) -> set[uuid.UUID]:
+    """Claim and evaluate those of these candidates that nobody holds; returns the ids that need no evaluation any more.
 
     Raises Late where a lease was lost on the way, after everything else was written.
     """
-    return evaluate(candidates.claim(by=by, limit=10_000, only=wanted), source=source, by=by)
+    asked = list(wanted)
+    evaluate(candidates.claim(by=by, limit=len(asked), only=asked), source=source, by=by)
+    closed = RecoveryCandidate.objects.filter(pk__in=asked).exclude(state=CandidateState.OPEN)
+    return set(closed.values_list("pk", flat=True))
 
 
 def evaluate_next(*, source: str, by: str, limit: int = candidates.BATCH) -> int:

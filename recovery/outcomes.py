@@ -148,8 +148,19 @@ def failed_again(failures: Sequence[FailureMatch]) -> None:
         failure = latest[run_id]
         earlier = [one for one in applied if one.applied_at and one.applied_at < failure.failed_at]
         _end(earlier, CandidateState.INEFFECTIVE, failure.failed_at)
+    kinds = _recovered_kinds(failures)
     for failure in failures:
-        _relapse(failure)
+        if failure.fingerprint in kinds:
+            _relapse(failure)
+
+
+def _recovered_kinds(failures: Sequence[FailureMatch]) -> set[str]:
+    """Return the kinds of failure that were recovered from a short while before these."""
+    since = min(one.failed_at for one in failures) - timedelta(hours=conf.current().relapse_hours)
+    recovered = RecoveryCandidate.objects.filter(
+        fingerprint__in={one.fingerprint for one in failures}, state=CandidateState.RECOVERED, ended_at__gte=since
+    )
+    return set(recovered.values_list("fingerprint", flat=True).distinct())
 
 
 def _relapse(failure: FailureMatch) -> None:
