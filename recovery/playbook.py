@@ -24,7 +24,7 @@ _CHANGEABLE = frozenset({
 
 
 def _shipped(name: str, verb: str, description: str, **more: Any) -> SuggestionAction:
-    return SuggestionAction(name=name, verb=verb, description=description, **more)
+    return SuggestionAction(name=name, verb=verb, description=description, **{"parameters": {}} | more)
 
 
 def shipped() -> list[SuggestionAction]:

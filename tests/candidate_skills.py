@@ -31,10 +31,11 @@ def other(ctx, gate: str = "", cost: str = "", number: int = 0) -> str:
     return "another way"
 
 
-@skill("candidates.dear", retries=0, reserve={"cost": "1.00"})
+@skill("candidates.dear", retries=0, reserve={"cost": "0.10"})
 def dear(ctx) -> str:
-    """Spend more than there is."""
-    ctx.spend("call", cost="1.00")
+    """Want more than there is."""
+    with ctx.reserving(cost="1.00"):
+        ctx.spend("call", cost="1.00")
     return "paid"
 
 

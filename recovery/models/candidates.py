@@ -164,7 +164,9 @@ class RecoveryCandidate(models.Model):
                 fields=["recovery_run_id"], condition=Q(recovery_run_id__isnull=False), name="candidates_by_recovery"
             ),
             models.Index(fields=["pattern", "-id"], name="candidates_of_a_pattern"),
-            models.Index(fields=["fingerprint", "ended_at"], condition=Q(state="recovered"), name="candidates_recovered"),
+            models.Index(
+                fields=["fingerprint", "ended_at"], condition=Q(state="recovered"), name="candidates_recovered"
+            ),
         ]
 
     def __str__(self) -> str:
