@@ -294,6 +294,16 @@ SCALE = Figure(
     rounds=1,
 )
 
+EVALUATIONS = Figure(
+    name="evaluations_per_s",
+    title="Candidates evaluated per second by one evaluator, with their provenance",
+    unit="candidates/s",
+    better="higher",
+    ours=_ours("evaluations_per_s", count=5000, quick_count=1000),
+    peers={},
+    target=at_least(200, "candidates/s"),
+)
+
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
@@ -310,4 +320,5 @@ FIGURES = (
     CRASH_TO_RESUME,
     APPEND_STORAGE,
     SCALE,
+    EVALUATIONS,
 )
