@@ -61,6 +61,8 @@ class Verb:
     """Whether a run goes on by it, so that its end tells whether it helped."""
     fits: frozenset[str] = ANYWHERE
     """How the run must stand."""
+    is_possible: Callable[[Run], bool] = lambda run: True  # noqa: ARG005 - for most, how it stands says all
+    """What the run must be besides."""
     cools: str = "run"
     """What a cool-down is counted for: the run, the skill or the agent."""
 
@@ -168,11 +170,15 @@ def fork(target: Target, *, step: str = "", before: str = "", by: str, reason: s
     return Done(text=f"run {opened.id} goes on from {step or 'the failed step'}", recovery_run_id=opened.id)
 
 
-@verb("roll_back", lets_go_on=True, fits=frozenset({FAILED}))
+def _has_earlier_version(run: Run) -> bool:
+    return run.version.isdigit() and int(run.version) > 1
+
+
+@verb("roll_back", lets_go_on=True, fits=frozenset({FAILED}), is_possible=_has_earlier_version)
 def roll_back(target: Target, *, version: str = "", by: str, reason: str) -> Done:
     """Start the run anew under the version of its workflow before this one, or under one that is named."""
     run = runs.get(_run_of(target))
-    if not run.version.isdigit() or (not version and int(run.version) < 2):
+    if not version and not _has_earlier_version(run):
         raise NotAllowed(f"run {run.id} has no version before {run.version!r} of {run.workflow!r} to go back to")
     before = version or str(int(run.version) - 1)
     opened = runs.fork(run, version=before, by=by, reason=reason)

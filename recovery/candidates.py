@@ -48,7 +48,7 @@ def open_for(failures: Sequence[FailureMatch]) -> int:
     """
     from recovery import outcomes
 
-    wanted = _wanted(failures)
+    wanted = sorted(_wanted(failures), key=_kind)  # two readers that insert the same do so in the same order
     if not wanted:
         return 0
     outcomes.failed_again(wanted)
@@ -123,10 +123,11 @@ def _join(others: list[RecoveryCandidate]) -> set[tuple[uuid.UUID, int, str]]:
     counts = Counter(map(_kind, others))
     run_ids, versions, fingerprints = zip(*counts, strict=True)
     rows = ledger.ask_in_transaction(
-        "UPDATE recovery_recoverycandidate c SET joined_count = c.joined_count + k.count "
-        "FROM unnest(%s::uuid[], %s::smallint[], %s::text[], %s::int[]) AS k(run_id, version, fingerprint, count) "
-        "WHERE c.run_id = k.run_id AND c.fingerprint_version = k.version AND c.fingerprint = k.fingerprint "
-        "AND c.state IN ('open', 'waiting', 'approved', 'applied') "
+        "WITH held AS MATERIALIZED (SELECT c.id, k.count FROM recovery_recoverycandidate c "
+        "JOIN unnest(%s::uuid[], %s::smallint[], %s::text[], %s::int[]) AS k(run_id, version, fingerprint, count) "
+        "ON c.run_id = k.run_id AND c.fingerprint_version = k.version AND c.fingerprint = k.fingerprint "
+        "WHERE c.state IN ('open', 'waiting', 'approved', 'applied') ORDER BY c.id FOR NO KEY UPDATE OF c) "
+        "UPDATE recovery_recoverycandidate c SET joined_count = c.joined_count + h.count FROM held h WHERE c.id = h.id "
         "RETURNING c.run_id, c.fingerprint_version, c.fingerprint",
         [list(run_ids), list(versions), list(fingerprints), list(counts.values())],
     )

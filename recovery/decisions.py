@@ -113,7 +113,7 @@ def _one(verb: Callable[..., RecoveryCandidate], candidate: RecoveryCandidate, *
         done = verb(candidate, by=by, reason=reason)
     except CeleriacError as error:
         return Result(id=candidate.id, is_done=False, text=str(error))
-    return Result(id=candidate.id, is_done=True, text=said(done))
+    return Result(id=candidate.id, is_done=done.state != CandidateState.WAITING, text=said(done))
 
 
 def approve_and_apply(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:

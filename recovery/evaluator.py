@@ -212,13 +212,19 @@ def _proposal(candidate: RecoveryCandidate, look: Look) -> Proposal:
         standing=actions.standing(look.runs.get(candidate.run_id)),
         cooling=frozenset(action for action, whom in look.cooling if whom in done_to),
     )
-    kind = (candidate.fingerprint_version, candidate.fingerprint)
-    choices = weighing.weigh(case, look.templates, look.records.get(kind, {})) if case.standing else []
+    choices = _choices(candidate, case, look) if case.standing else []
     found = Proposal(candidate=candidate, case=case, choices=choices)
     used = look.used.get(candidate.origin_run_id or candidate.run_id, autonomy.Used())
     found = replace(found, against=tuple(_against(found, used)))
     found = _advised(found) if choices else found
     return replace(found, seconds=time.perf_counter() - began)
+
+
+def _choices(candidate: RecoveryCandidate, case: Case, look: Look) -> list[Choice]:
+    run = look.runs[candidate.run_id]
+    possible = [one for one in look.templates if (verb := actions.KNOWN.get(one.verb)) and verb.is_possible(run)]
+    kind = (candidate.fingerprint_version, candidate.fingerprint)
+    return weighing.weigh(case, possible, look.records.get(kind, {}))
 
 
 def _against(found: Proposal, used: autonomy.Used) -> Iterator[str]:
