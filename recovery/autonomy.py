@@ -48,7 +48,17 @@ def against_choice(choice: Choice, pattern: FailurePattern | None) -> Iterator[s
             f"which is {choice.bound:.2f} for sure and must be {least:.2f}"
         )
     if choice.is_taken_back:
-        yield f"{choice.name} stopped working for this kind of failure and was taken back to review"
+        yield taken_back(choice.name)
+    yield from against_pattern(pattern)
+
+
+def taken_back(action: str) -> str:
+    """Say that an action stopped working."""
+    return f"{action} stopped working for this kind of failure and was taken back to review"
+
+
+def against_pattern(pattern: FailurePattern | None) -> Iterator[str]:
+    """Say what in how a failure is known asks for a person."""
     if pattern is None or pattern.state != PatternState.CONFIRMED:
         yield "no confirmed pattern knows this failure"
     elif pattern.mode != Mode.AUTOMATIC:

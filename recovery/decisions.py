@@ -37,6 +37,7 @@ from recovery.models import (
     SuggestionAction,
     SuggestionProvenance,
 )
+from recovery.weighing import is_taken_back
 
 log = structlog.get_logger(__name__)
 
@@ -263,8 +264,11 @@ def is_overtaken(candidate: RecoveryCandidate, run: Run) -> bool:
 
 def _against(candidate: RecoveryCandidate) -> str:
     """Say what speaks against it at this moment: a cool-down, and for what no person decided, all that asks for one."""
+    if candidate.verb not in actions.KNOWN:
+        return f"nothing here knows how to {candidate.verb!r}"
     found = [*_cooling(candidate)]
     if candidate.decision == autonomy.AUTOMATIC:
+        found += [*_changed(candidate), *autonomy.against_pattern(candidate.pattern)]
         origin = candidate.origin_run_id or candidate.run_id
         autonomy.hold_origin(origin)
         used = autonomy.used_by([origin]).get(origin, autonomy.Used())
@@ -273,6 +277,21 @@ def _against(candidate: RecoveryCandidate) -> str:
         found += autonomy.against_run(candidate.failed_at, others)
         found += autonomy.against_agent(candidate.agent_id, candidate.evidence.get("level", 0))
     return "; ".join(found)
+
+
+def _changed(candidate: RecoveryCandidate) -> list[str]:
+    """Say what has become of the action since it was weighed."""
+    same = SuggestionAction.objects.filter(pk=candidate.action, version=candidate.action_version or 0, is_enabled=True)
+    record = ActionRecord.objects.filter(
+        action=candidate.action,
+        proven_since=candidate.proven_since or 0,
+        fingerprint=candidate.fingerprint,
+        fingerprint_version=candidate.fingerprint_version,
+    ).first()
+    return [
+        *([] if same.exists() else [f"{candidate.action} was changed or disabled since it was weighed"]),
+        *([autonomy.taken_back(candidate.action)] if is_taken_back(record) else []),
+    ]
 
 
 def _cooling(candidate: RecoveryCandidate) -> list[str]:

@@ -1,8 +1,8 @@
 """A process that claims candidates and evaluates them, with a stop on the way: `python -m tests.flows.evaluating HOW FOLDER`.
 
-HOW is where it stops: `claimed`, before it looks at anything; `weighed`, before it writes; `written`, where it is killed
-between the decision and its provenance. It says where it is by a file in the folder, goes on when there is `go`, and says
-`late` or `done` at the end.
+HOW is where it stops: `claimed`, before it looks at anything; `weighed`, before it writes. It says where it is by a file in
+the folder, goes on when there is `go`, and says `late` or `done` at the end. Or it is where it is killed: `written`, between
+a decision and its provenance; `applying`, when an approved action is done and not committed.
 """
 
 import os
@@ -18,7 +18,7 @@ def main(how: str, folder: Path) -> None:
     """Claim, stop, go on."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    from recovery import candidates, evaluator
+    from recovery import candidates, decisions, evaluator
     from recovery.exceptions import Late
 
     name = f"{how}-{os.getpid()}"
@@ -36,6 +36,8 @@ def main(how: str, folder: Path) -> None:
             return write(*args, **options)
 
         evaluator._write = stopped
+    if how == "applying":
+        decisions._applied = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
     if how == "written":
         evaluator._provenance = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     claims = candidates.claim(by=name)
@@ -44,6 +46,7 @@ def main(how: str, folder: Path) -> None:
         stop()
     try:
         evaluator.evaluate(claims, source="claim", by=name)
+        decisions.apply_due()
     except Late:
         (folder / f"{how}-late").touch()
     else:

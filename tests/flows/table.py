@@ -216,7 +216,7 @@ FLOWS = (
         who="evaluator: audit",
         promise="no decision without its provenance, in one transaction",
         code="recovery/evaluator.py, recovery/decisions.py",
-        fault="kill -9 between the decision and its provenance; then the audit cannot be written while others decide and apply",
+        fault="kill -9 between the decision, its provenance and its action; then the audit cannot be written while others decide and apply",
         neighbours=(
             Neighbour(
                 code="outcomes",

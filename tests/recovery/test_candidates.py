@@ -341,17 +341,27 @@ class TestUnlocking:
         locking.join(10)
         assert not agents.is_unlocked(autonomy.CAPABILITY, agent="scout")
 
-    def test_lockout_between_decision_and_application(self, monkeypatch):
-        """Approved by rule, then locked: it is not applied, and a person has it."""
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda: agents.lock_out(autonomy.CAPABILITY, reason="incident"), "not unlocked"),
+            (lambda: agents.set_level("scout", 1), "is advisor"),
+            (lambda: playbook.disable("retry", by="ann"), "changed or disabled"),
+            (lambda: failed.FailurePattern.objects.update(mode=Mode.ASK), "answered by a person"),
+            (lambda: failed.ActionRecord.objects.update(ineffective_at=timezone.now()), "taken back to review"),
+        ],
+    )
+    def test_change_between_decision_and_application(self, monkeypatch, change, words):
+        """Approved by rule, then something changed: it is not applied, and a person has it."""
         found = _all_right()
         monkeypatch.setattr(decisions, "apply_these", lambda wanted: 0)
         assert evaluated(found).state == "approved"
         monkeypatch.undo()
-        agents.lock_out(autonomy.CAPABILITY, reason="incident")
+        change()
         assert decisions.apply_due() == 1
         found.refresh_from_db()
         assert (found.state, found.decision, found.applied_at) == ("waiting", "", None)
-        assert "not unlocked" in found.needs
+        assert words in found.needs
         assert Run.objects.get(pk=found.run_id).state == "failed"
 
 

@@ -132,7 +132,7 @@ def _edit(is_over):
 
 
 def no_decision_without_provenance(stage):
-    """9: killed between the decision and its provenance, or the audit cannot be written: nothing was decided or done."""
+    """9: killed between the decision, its provenance and its action, or the audit is away: nothing was decided or done."""
     found = _trusted_kind(5)
     doomed, _ = _evaluating(stage, "written")
     stage.eventually(lambda: doomed.process.poll() is not None, timeout=30, message="it was killed")
@@ -157,7 +157,11 @@ def no_decision_without_provenance(stage):
         assert decisions.apply_due() == 0
     assert failed.states(found[0]) == ["approved"]
     assert Run.objects.get(pk=found[0].run_id).state == "failed"
+    doomed, _ = _evaluating(stage, "applying")
+    stage.eventually(lambda: doomed.process.poll() is not None, timeout=30, message="it was killed")
+    assert (failed.states(found[0]), _count("run.retried", found)) == (["approved"], 0)
     assert decisions.apply_due() == 1
+    assert _count("run.retried", found) == 1
     assert list(found[0].provenance.values_list("stage", flat=True)) == ["evaluated", "decided", "applied"]
 
 
