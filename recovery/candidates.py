@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import structlog
@@ -64,7 +63,9 @@ def open_for(failures: Sequence[FailureMatch]) -> int:
         ]
     tell("candidate.opened", [(one, {"kind": one.fingerprint, "error_kind": one.error_kind}) for one in opened])
     if opened:
-        transaction.on_commit(partial(_nudge, [one.id for one in opened]), robust=True)
+        opened_ids = [one.id for one in opened]
+        # No partial: Django, which names a hook that has failed, finds no name on one, and fails itself.
+        transaction.on_commit(lambda: _nudge(opened_ids), robust=True)
     return len(opened)
 
 
@@ -213,7 +214,7 @@ def hurry(candidate: RecoveryCandidate | uuid.UUID | str, *, by: str, reason: st
     found = get(candidate)
     if RecoveryCandidate.objects.filter(pk=found.pk, state=CandidateState.OPEN).update(is_urgent=True):
         tell("candidate.hurried", [(found, {"by": by, "reason": reason})])
-        transaction.on_commit(partial(_express, [found.id]), robust=True)
+        transaction.on_commit(lambda: _express([found.id]), robust=True)
     return get(found)
 
 

@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 
 from execution import ledger, runs, words
 from execution.exceptions import CeleriacError, RunUnknown
-from execution.models import Run, Step
+from execution.models import Attempt, Run, Step
 from recovery import actions, autonomy, candidates, playbook
 from recovery.actions import Done, Target
 from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
@@ -255,11 +255,10 @@ def is_overtaken(candidate: RecoveryCandidate, run: Run) -> bool:
     if not actions.standing(run):
         return True
     attempt = Step.objects.filter(pk=candidate.step_id).values_list("attempt_id", flat=True).first()
-    if attempt is None or candidate.failure.ending == "parked":
+    if attempt is None or not Attempt.objects.filter(pk=attempt, started_at__gt=candidate.failed_at).exists():
         return False
-    return not FailureMatch.objects.filter(
-        attempt_id=attempt, fingerprint=candidate.fingerprint, fingerprint_version=candidate.fingerprint_version
-    ).exists()
+    alike = {"fingerprint": candidate.fingerprint, "fingerprint_version": candidate.fingerprint_version}
+    return not FailureMatch.objects.filter(attempt_id=attempt, **alike).exists()
 
 
 def _against(candidate: RecoveryCandidate) -> str:

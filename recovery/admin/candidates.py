@@ -56,8 +56,8 @@ class RecoveryCandidateAdmin(PlainAdmin):
     list_filter = ["state", among("source", "source", Source.choices)]
     list_select_related = ["pattern", "failure"]
     by_id = ["id", "run_id", "recovery_run_id"]
-    by_word = ["skill", "fingerprint", "action"]
-    search_help_text = "An id of a candidate or a run; or, among the newest 100,000, a skill, an action or a kind."
+    by_word = ["skill", "fingerprint", "action", "pattern__name"]
+    search_help_text = "An id of a candidate or a run; or, among the newest 100,000, a skill, action, kind or pattern."
     fields = [
         "shown_state", "run", "step", "skill", "error", "message", "shown_pattern", "fingerprint", "joined_count",
         "choices", "shown_needs", "decision", "decided_by", "decided_at", "reason", "applied_at", "recovery_run",

@@ -1,6 +1,8 @@
 """Candidates: opened once per run and kind, claimed under a fence, evaluated together and decided once."""
 
+import sys
 import threading
+import types
 import uuid
 from datetime import timedelta
 
@@ -8,6 +10,7 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
+import recovery
 from execution import agents, runs
 from execution.models import CapabilityLockout, Event, Run, Step
 from recovery import advice, autonomy, candidates, decisions, evaluator, playbook
@@ -370,6 +373,35 @@ def _lock_out():
         agents.lock_out(autonomy.CAPABILITY, agent="scout")
     finally:
         connections.close_all()
+
+
+def test_claim_worker_does_what_nobody_else_has():
+    """One pass evaluates what is open and applies what was approved before."""
+    failed.opened(60)
+    approved = _all_right()
+    RecoveryCandidate.objects.filter(pk=approved.pk).update(
+        state="approved", action="retry", action_version=1, verb="retry", decision="approved", decided_by="ann"
+    )
+    RecoveryCandidate.objects.exclude(pk=approved.pk).filter(state="approved").update(state="open")
+    assert candidates.WORKER.run() == 61
+    assert failed.states(approved) == ["applied"]
+    assert candidates.WORKER.run() is None, "the next tick is in ten seconds"
+
+
+def test_nudges_go_to_the_stream_after_the_commit(monkeypatch):
+    """What was opened is told once it is there for others to see; a stream that fails loses nothing."""
+    nudged = []
+    told_stream = types.SimpleNamespace(add=nudged.append)
+    monkeypatch.setitem(sys.modules, "recovery.stream", told_stream)
+    monkeypatch.setattr(recovery, "stream", told_stream, raising=False)
+    with transaction.atomic():
+        candidates.open_for(failed.made_up_failures(2))
+        assert nudged == []
+    assert [len(one) for one in nudged] == [2]
+    monkeypatch.setattr(told_stream, "add", lambda _: 1 / 0)
+    with transaction.atomic():
+        assert candidates.open_for(failed.made_up_failures(1, kind="1" * 40)) == 1
+    assert RecoveryCandidate.objects.count() == 3
 
 
 def test_playbook_is_installed_and_kept():
