@@ -25,7 +25,7 @@ from execution import ids, ledger
 from execution.cycles import Cycle
 from execution.models import Run
 from recovery import conf
-from recovery.exceptions import NotFound
+from recovery.exceptions import Late, NotFound
 from recovery.models import CandidateState, FailureMatch, FailurePattern, Mode, RecoveryCandidate, Source
 
 log = structlog.get_logger(__name__)
@@ -173,12 +173,22 @@ def whoami() -> str:
 
 def work(_: dict[str, Any] | None = None) -> int:
     """Evaluate what no stream has brought, and apply what is approved; returns how many were touched."""
-    from recovery import decisions, evaluator
+    from recovery import decisions
 
     ends_at, total = time.monotonic() + _PASS_SECONDS, 0
-    while (done := evaluator.evaluate_next(source=Source.CLAIM, by=whoami())) and time.monotonic() < ends_at:
+    while (done := _evaluate_some()) and time.monotonic() < ends_at:
         total += done
     return total + done + decisions.apply_due()
+
+
+def _evaluate_some() -> int:
+    from recovery import evaluator
+
+    try:
+        return evaluator.evaluate_next(source=Source.CLAIM, by=whoami())
+    except Late as late:
+        log.warning("candidate.late", error=str(late))
+        return 0
 
 
 WORKER = Cycle(name="recovery.candidates", period=timedelta(seconds=10), step=work, is_atomic=False)

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
@@ -137,7 +138,7 @@ def _note_failure(claim: Claim, error: Exception) -> None:
     """Keep why an evaluation failed, and let the candidate be claimed again in a while."""
     RecoveryCandidate.objects.filter(pk=claim.id, epoch=claim.epoch, state=CandidateState.OPEN).update(
         last_error=f"{type(error).__name__}: {error}"[:2000],
-        lease_until=timezone.now() + timedelta(seconds=_AGAIN_SECONDS * claim.claim_count),
+        lease_until=Now() + timedelta(seconds=_AGAIN_SECONDS * claim.claim_count),
     )
 
 
@@ -272,6 +273,7 @@ def _advised(found: Proposal) -> Proposal:
 
 # Writing
 
+# One that seems overtaken stays open where a failure has joined it since: nobody else would answer that.
 _WRITE = """
     UPDATE recovery_recoverycandidate c SET
         state = v.state, source = v.source, action = v.action, action_version = v.action_version,
@@ -283,8 +285,10 @@ _WRITE = """
     FROM jsonb_to_recordset(%s) AS v(
         id uuid, epoch int, state text, source text, action text, action_version int, proven_since int, verb text,
         parameters jsonb, confidence float8, bound float8, evidence jsonb, alternatives jsonb, needs text,
-        decision text, decided_by text, outcome text)
-    WHERE c.id = v.id AND c.epoch = v.epoch AND c.state = 'open' RETURNING c.id"""
+        decision text, decided_by text, outcome text, joined_count int)
+    WHERE c.id = v.id AND c.epoch = v.epoch AND c.state = 'open'
+        AND (v.state <> 'overtaken' OR v.joined_count = c.joined_count)
+    RETURNING c.id"""
 
 
 @transaction.atomic
@@ -356,6 +360,7 @@ def _row(found: Proposal, claim: Claim, source: str) -> dict[str, Any]:
         "needs": "; ".join(found.against) if found.state == CandidateState.WAITING else "",
         "decision": autonomy.AUTOMATIC if is_alone else "",
         "decided_by": weighing.RULE if is_alone else "",
+        "joined_count": found.candidate.joined_count,
         "outcome": "" if found.case.standing else "the run went on or ended without it",
     }
 

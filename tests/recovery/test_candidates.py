@@ -213,6 +213,23 @@ class TestEvaluating:
         found = evaluated(found)
         assert (found.state, found.action, found.ended_at is None) == ("overtaken", "", False)
 
+    def test_failure_that_joins_meanwhile_is_not_overtaken(self, hands, monkeypatch):
+        """The run had gone on when it was looked at, and has failed again before that was written: it stays open."""
+        run = failed.failed_run(hands)
+        found = failed.candidate_for(run)
+        runs.retry(run)
+        write = evaluator._write
+
+        def slow(*args, **options):
+            hands.perform(run)
+            assert failed.candidate_for(run).id == found.id
+            return write(*args, **options)
+
+        monkeypatch.setattr(evaluator, "_write", slow)
+        with pytest.raises(Late):
+            evaluated(found)
+        assert failed.states(found) == ["open"]
+
     def test_budget_is_topped_up(self, hands):
         """A run that is parked for its budget is answered by a budget."""
         run = failed.failed_run(hands, failed.skills.dear, budget="0.50")
