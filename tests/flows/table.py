@@ -134,7 +134,7 @@ FLOWS = (
         substrate="table recovery_candidates",
         who="claim worker, SKIP LOCKED",
         promise="two claimers never share a row; a killed claimer's rows come back",
-        code="recovery/candidates.py, sql/claim_candidates_v1.sql",
+        code="recovery/candidates.py, recovery/sql/claim_candidates_v1.sql",
         fault="of two claiming processes one is killed with kill -9 and one frozen, each with fifty rows",
         neighbours=(
             Neighbour(
@@ -190,7 +190,7 @@ FLOWS = (
         substrate="suggestion_action",
         who="evaluator: templates",
         promise="a template edited in mid-evaluation leaves a consistent version in the record",
-        code="recovery/evaluator.py, recovery/weighing.py, sql/count_action_version_v1.sql",
+        code="recovery/evaluator.py, recovery/weighing.py, recovery/sql/count_action_version_v1.sql",
         fault="the template changes between an evaluator's look and its write, and again and again while sixty are evaluated",
         neighbours=(
             Neighbour(
