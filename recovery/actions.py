@@ -219,12 +219,20 @@ def pause_skill(target: Target, *, by: str, reason: str) -> Done:
 
 @verb("reconfigure", cools="skill")
 def reconfigure(
-    target: Target, *, tunable: str, value: float, subject: str = "", minutes: float = 60, by: str, reason: str
+    target: Target,
+    *,
+    tunable: str,
+    value: float,
+    subject: str = "",
+    timebox: str = "1h",
+    most_percent: float = 100,
+    by: str,
+    reason: str,
 ) -> Done:
     """Ask for an envelope: a bounded change of one tunable for a time, which can be rolled back."""
-    wish = {"tunable": tunable, "value": value, "subject": subject, "minutes": minutes}
+    wish = {"tunable": tunable, "value": value, "subject": subject, "timebox": timebox, "most_percent": most_percent}
     _tell("recovery.envelope_wanted", target, wish | {"by": by, "reason": reason})
-    return Done(text=f"an envelope is asked for: {tunable} at {value:g} for {minutes:g} minutes", details=wish)
+    return Done(text=f"an envelope is asked for: {tunable} at {value:g} for {timebox}", details=wish)
 
 
 @verb("lower_autonomy", cools="agent")
