@@ -316,6 +316,16 @@ WEBHOOK_LATENCY = Figure(
     rounds=3,
 )
 
+EVALUATIONS = Figure(
+    name="evaluations_per_s",
+    title="Candidates evaluated per second by one evaluator, with their provenance",
+    unit="candidates/s",
+    better="higher",
+    ours=_ours("evaluations_per_s", count=5000, quick_count=1000),
+    peers={},
+    target=at_least(200, "candidates/s"),
+)
+
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
@@ -334,4 +344,5 @@ FIGURES = (
     SCALE,
     WEBHOOK_RATE,
     WEBHOOK_LATENCY,
+    EVALUATIONS,
 )

@@ -26,14 +26,31 @@ SCHEDULE: tuple[Entry, ...] = (
         every=timedelta(minutes=3),
         description="Uploads exports that wait for their storage, and removes kept bytes that are old.",
     ),
+    Entry(
+        name="celeriac: candidates",
+        task="recovery.work_on_candidates",
+        every=timedelta(seconds=10),
+        description="Evaluates the candidates that no stream has brought, and applies what is approved.",
+    ),
+    Entry(
+        name="celeriac: outcomes",
+        task="recovery.measure_outcomes",
+        every=timedelta(seconds=10),
+        description="Tells candidates what became of their runs, and counts it.",
+    ),
 )
 
 
 def install_after_migrate(**_: Any) -> None:
-    """Install the schedule."""
+    """Install the schedule, the shipped actions, and the lock on what must be earned."""
     from django.apps import apps
     from django.db import connection
 
+    if "recovery_suggestionaction" in connection.introspection.table_names():
+        from recovery import autonomy, playbook
+
+        playbook.install()
+        autonomy.lock_until_earned()
     if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in (
         connection.introspection.table_names()
     ):

@@ -136,24 +136,97 @@ FLOWS = (
         substrate="table recovery_candidates",
         who="claim worker, SKIP LOCKED",
         promise="two claimers never share a row; a killed claimer's rows come back",
+        code="recovery/candidates.py, recovery/sql/claim_candidates_v1.sql",
+        fault="of two claiming processes one is killed with kill -9 and one frozen, each with fifty rows",
+        neighbours=(
+            Neighbour(
+                code="candidates.open_for",
+                does="opens one for each run and kind, however many readers take failures in",
+                test="tests/recovery/test_candidates.py::TestOpening::test_races",
+            ),
+            Neighbour(
+                code="stream and express lane: evaluator.evaluate_ids",
+                does="claims by id, by the same function",
+                test="tests/recovery/test_candidates.py::TestEvaluating::test_ids_that_need_nothing_more_are_told",
+            ),
+            Neighbour(
+                code="candidates.hurry",
+                does="marks an open one as urgent",
+                test="tests/recovery/test_candidates.py::TestClaiming::test_urgent_first_then_the_oldest",
+            ),
+            Neighbour(code="manage.py candidates, actions; admin", does="reads"),
+        ),
     ),
     Flow(
         number=7,
         substrate="table recovery_candidates",
         who="evaluator: status",
         promise="evaluated twice, decided once",
+        code="recovery/evaluator.py",
+        fault="an evaluator is frozen before it writes and its leases end; eight others race for the same rows",
+        neighbours=(
+            Neighbour(
+                code="decisions.approve, reject, change_and_approve",
+                does="writes if state and epoch are as they were looked at",
+                test="tests/recovery/test_decisions.py::TestDeciding::test_race_of_ten",
+            ),
+            Neighbour(
+                code="decisions.apply",
+                does="does it once, or finds it overtaken",
+                test="tests/recovery/test_decisions.py::TestApplying::test_race_of_ten",
+            ),
+            Neighbour(
+                code="outcomes",
+                does="ends what was applied, once, whichever reader comes first",
+                test="tests/recovery/test_decisions.py::TestOutcomes::test_ineffective_and_the_next_one_is_opened",
+            ),
+            Neighbour(
+                code="candidates.open_for",
+                does="joins what is open",
+                test="tests/recovery/test_candidates.py::TestOpening::test_races",
+            ),
+        ),
     ),
     Flow(
         number=8,
         substrate="suggestion_action",
         who="evaluator: templates",
         promise="a template edited in mid-evaluation leaves a consistent version in the record",
+        code="recovery/evaluator.py, recovery/weighing.py, recovery/sql/count_action_version_v1.sql",
+        fault="the template changes between an evaluator's look and its write, and again and again while sixty are evaluated",
+        neighbours=(
+            Neighbour(
+                code="playbook.change; admin",
+                does="writes if the version is as it was looked at",
+                test="tests/recovery/test_decisions.py::TestPlaybook::test_second_editor_loses",
+            ),
+            Neighbour(
+                code="playbook.install",
+                does="adds what is missing at a migration, changes nothing",
+                test="tests/recovery/test_candidates.py::test_playbook_is_installed_and_kept",
+            ),
+            Neighbour(
+                code="decisions.apply",
+                does="uses the candidate's own copy",
+                test="tests/recovery/test_decisions.py::TestApplying::test_frozen_parameters_are_applied",
+            ),
+        ),
     ),
     Flow(
         number=9,
         substrate="suggestion_provenance",
         who="evaluator: audit",
         promise="no decision without its provenance, in one transaction",
+        code="recovery/evaluator.py, recovery/decisions.py",
+        fault="kill -9 between the decision, its provenance and its action; then the audit cannot be written while others decide and apply",
+        neighbours=(
+            Neighbour(
+                code="outcomes",
+                does="writes a line with what became of it",
+                test="tests/recovery/test_decisions.py::TestOutcomes::test_recovered",
+            ),
+            Neighbour(code="admin; manage.py candidates show", does="reads"),
+        ),
     ),
     Flow(
         number=10,

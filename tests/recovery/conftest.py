@@ -5,6 +5,7 @@ from django.db import connection
 
 from execution import agents, ledger, openings
 from recovery import uploads
+from tests.hands import Hands
 from tests.receivers import Receiver
 from tests.recovery.object_store import BUCKET, KEY, ObjectStore
 from tests.recovery.vault_server import VaultServer
@@ -88,3 +89,11 @@ def receiver(settings, transactional_db):
     yield made
     courier.stop()
     made.close()
+
+
+@pytest.fixture
+def hands(transactional_db):
+    """Claim, perform and finish steps in this process."""
+    found = Hands()
+    yield found
+    found.close()
