@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from execution import extensions
 from execution.doctor import broker, database, settings, work
 from execution.doctor.findings import ERROR, OK, WARNING, Finding, made
 
@@ -25,3 +26,4 @@ def examine() -> Iterator[Finding]:
     yield from made(broker.LOOKS)
     if answers:
         yield from made(work.LOOKS)
+        yield from made(extensions.named("celeriac_looks"))
