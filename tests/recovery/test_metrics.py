@@ -19,8 +19,8 @@ from recovery import metrics as recovery_metrics
 from recovery.models import (
     DistributedLock,
     FailurePatternExport,
-    Handling,
     HandlerSwitch,
+    Handling,
     RecoveryCandidate,
     Stage,
     SuggestionProvenance,
