@@ -16,7 +16,7 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -27,6 +27,7 @@ import redis
 import structlog
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from execution.cycles import Cycle
 from recovery import conf, dead_letters, queue, redis_server
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 GROUP = "evaluators"
 FIELD = "candidate"
 READ_MOST = 50
-PAGE = 100
 PASS_SECONDS = 5.0
 RETIRED_SECONDS = 900.0
 VANISHED_MOST = 1000
@@ -159,15 +159,17 @@ class Consumer:
         return len(entries)
 
     def take_over(self, *, until: float) -> int:
-        """Evaluate what others were given and left, one by one, to the end of the list or of the time."""
-        taken = 0
-        for page in self._idle_pages():
-            for entry in page:
-                self._retry(entry)
-                taken += 1
-            if time.monotonic() > until:
-                break
-        return taken
+        """Evaluate what others were given and left, to the end of the list or of the time.
+
+        One is taken at a time: each taking counts as a delivery, and one that kills its evaluator must not have
+        counted against those behind it.
+        """
+        taken, cursor = 0, "0-0"
+        while True:
+            cursor, found, *_ = self._in_group(partial(self._claim_idle, cursor))
+            taken += sum(self._retry(entry_id, fields) for entry_id, fields in found)
+            if cursor == "0-0" or time.monotonic() > until:
+                return taken
 
     def retire_others(self, idle_seconds: float = RETIRED_SECONDS) -> int:
         """Remove the consumers that were not heard of for long and hold nothing."""
@@ -188,30 +190,21 @@ class Consumer:
         make_group(self.server)
         return ask()
 
-    def _idle_pages(self) -> Iterator[list[Entry]]:
-        cursor = "0-0"
-        while True:
-            cursor, found, *_ = self._in_group(partial(self._claim_idle, cursor))
-            if any(entry_id is None for entry_id, _ in found):
-                self._forget_vanished()
-            yield self._counted([(entry_id, fields) for entry_id, fields in found if entry_id is not None])
-            if cursor == "0-0":
-                return
-
     def _claim_idle(self, cursor: str) -> Any:
-        return self.server.xautoclaim(key(), GROUP, self.name, self.idle_ms, start_id=cursor, count=PAGE)
+        return self.server.xautoclaim(key(), GROUP, self.name, self.idle_ms, start_id=cursor, count=1)
 
-    def _counted(self, found: Sequence[tuple[str, dict[str, str]]]) -> list[Entry]:
-        """Return entries with how often each was delivered, this time included."""
-        with self.server.pipeline(transaction=False) as pipe:
-            for entry_id, _ in found:
-                pipe.xpending_range(key(), GROUP, min=entry_id, max=entry_id, count=1)
-            counts = pipe.execute() if found else []
-        return [
-            Entry(id=entry_id, fields=fields, delivery_count=int(rows[0]["times_delivered"]))
-            for (entry_id, fields), rows in zip(found, counts, strict=True)
-            if rows
-        ]
+    def _retry(self, entry_id: str | None, fields: dict[str, str]) -> bool:
+        """Evaluate an entry that was left behind, or give it up; one without an id has vanished from the stream."""
+        held = entry_id and self.server.xpending_range(key(), GROUP, min=entry_id, max=entry_id, count=1)
+        if not entry_id or not held:
+            self._forget_vanished()
+            return False
+        entry = Entry(id=entry_id, fields=fields, delivery_count=int(held[0]["times_delivered"]))
+        if entry.delivery_count > self.tries and not _is_settled(entry):
+            self._bury(entry, f"{self.tries} deliveries ended without an answer: {_last_error(entry)}")
+        else:
+            self._settle([entry], self._evaluated([entry]))
+        return True
 
     def _forget_vanished(self) -> None:
         """Acknowledge what somebody has deleted from the stream: before Redis 7 it would stay pending for ever."""
@@ -225,13 +218,6 @@ class Consumer:
             self.server.xack(key(), GROUP, *gone)
             log.warning("stream.vanished", entries=len(gone))
 
-    def _retry(self, entry: Entry) -> None:
-        """Evaluate an entry that was left behind, or give it up."""
-        if entry.delivery_count > self.tries and not _is_settled(entry):
-            self._bury(entry, f"{self.tries} deliveries ended without an answer: {_last_error(entry)}")
-        else:
-            self._settle([entry], self._evaluated([entry]))
-
     def _evaluated(self, entries: Sequence[Entry]) -> dict[str, str]:
         """Evaluate entries; return, for each that is not done, why. One that fails does not take the others along."""
         wanted = {entry.id: entry.candidate_id for entry in entries}
@@ -243,7 +229,15 @@ class Consumer:
             if len(entries) > 1:
                 return {name: why for entry in entries for name, why in self._evaluated([entry]).items()}
             return {entries[0].id: f"{type(error).__name__}: {error}"}
+        done |= self._held_by_others([one for one in ids if one not in done])
         return {name: "" for name, one in wanted.items() if one not in done}
+
+    def _held_by_others(self, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        """Return which of these somebody else evaluates just now: should it die, the database claim goes on."""
+        if not ids:
+            return set()
+        rows = RecoveryCandidate.objects.filter(pk__in=ids, lease_until__gt=Now(), last_error="")
+        return set(rows.exclude(claimed_by=self.name).values_list("pk", flat=True))
 
     def _settle(self, entries: Sequence[Entry], failed: dict[str, str]) -> None:
         """Acknowledge what is done; what failed stays pending, or is given up."""

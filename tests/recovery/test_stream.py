@@ -5,11 +5,13 @@ import os
 import signal
 import time
 import uuid
+from datetime import timedelta
 
 import psutil
 import pytest
 import redis
 from django.db import transaction
+from django.utils import timezone
 
 from config import substrate
 from execution import ids
@@ -177,6 +179,16 @@ class TestRead:
         assert open_count() == 0
         assert stream.figures(server).length == 0
 
+    def test_held_by_another_counts_as_done(self, server):
+        """What somebody else evaluates just now is acknowledged; what failed here is not, though a lease is kept."""
+        held, failed = candidates(2)
+        stream.add([held, failed])
+        rows = RecoveryCandidate.objects.filter(pk__in=[held, failed])
+        rows.update(lease_until=timezone.now() + timedelta(seconds=60), claimed_by="claimer:1")
+        rows.filter(pk=failed).update(last_error="ValueError: no")
+        stream.work(evaluate=lambda wanted, *, source, by: set())
+        assert [fields["candidate"] for _, fields in server.xrange(stream.key())] == [str(failed)]
+
     def test_names_are_unique(self):
         """No process has ever had another's name: neither the same number again nor the same host."""
         assert len({stream._name_of.__wrapped__(os.getpid()) for _ in range(100)}) == 100
@@ -194,15 +206,11 @@ class TestTakeOver:
         assert open_count() == 1
 
     def test_cursor_is_followed_to_its_end(self, server):
-        """More than a page is taken over in one pass."""
+        """However many were left, one pass takes them all over."""
         stream.add(candidates(25))
         for entry_id in read_all(server):
             make_idle(server, entry_id)
-        page, stream.PAGE = stream.PAGE, 10
-        try:
-            assert work() == 25
-        finally:
-            stream.PAGE = page
+        assert work() == 25
         assert open_count() == 0
         assert stream.figures(server).length == 0
 
@@ -219,6 +227,21 @@ class TestTakeOver:
 
         stream.work(evaluate=look)
         assert sizes == [1, 1, 1]
+
+    def test_one_that_kills_counts_against_no_other(self, server):
+        """What stands behind an entry that ends its evaluator has not been delivered with it."""
+        stream.add(candidates(3))
+        entries = read_all(server)
+        for entry_id in entries:
+            make_idle(server, entry_id)
+
+        def die(wanted, *, source, by):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stream.work(evaluate=die)
+        pending = server.xpending_range(stream.key(), stream.GROUP, "-", "+", 10)
+        assert [row["times_delivered"] for row in pending] == [2, 1, 1]
 
     def test_entry_that_was_deleted_is_let_go(self, server):
         """An entry that somebody deleted does not stay pending for ever."""
