@@ -19,7 +19,6 @@ from functools import cache, partial
 from typing import Any
 
 import structlog
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -137,35 +136,48 @@ def fan_out(seconds: float = PASS_SECONDS) -> int:
 
 def _hand_out(found: Sequence[Event]) -> None:
     switches = {one.handler: one for one in HandlerSwitch.objects.filter(pk__in=KNOWN)}
-    rows: list[Handling] = []
+    told = [_told(event) for event in found]
     for handler in KNOWN.values():
         if handler.name in switches:
-            rows += _for_one(handler, switches[handler.name], found)
-    Handling.objects.bulk_create(rows, ignore_conflicts=True, batch_size=1000)
-    transaction.on_commit(partial(publish, found), robust=True)
+            _give(handler.name, _wanted(handler, switches[handler.name], found, told))
+    transaction.on_commit(partial(publish, told), robust=True)
 
 
-def _for_one(handler: Handler, switch: HandlerSwitch, found: Sequence[Event]) -> list[Handling]:
+def _wanted(
+    handler: Handler, switch: HandlerSwitch, found: Sequence[Event], told: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Return what one handler is to handle. It is not told of itself: what it fails at would never end."""
     wanted = [
-        event
-        for event in found
+        one
+        for event, one in zip(found, told, strict=True)
         if handler.wants(event.kind) and event.at >= switch.known_at and event.data.get("handler") != handler.name
     ]
     if handler.is_coalescing:
-        wanted = wanted[-1:] if switch.is_enabled else []
-    return [
-        Handling(handler=handler.name, event_id=event.id, kind=event.kind, event=_stored(event)) for event in wanted
-    ]
+        return wanted[-1:] if switch.is_enabled else []
+    return wanted
 
 
-def _stored(event: Event) -> dict[str, Any]:
-    """Return an event as JSON."""
-    given = {
-        name: getattr(event, name) for name in ("id", "kind", "at", "run_id", "step_id", "agent_id", "epoch", "data")
+def _give(handler: str, wanted: Sequence[dict[str, Any]]) -> None:
+    """Write down what a handler is to handle, each event once."""
+    if wanted:
+        ledger.ask_in_transaction(
+            "INSERT INTO recovery_handling (id, handler, event_id, kind, event) "
+            "SELECT execution_uuid7_v1(), %s, (e ->> 'id')::uuid, e ->> 'kind', e FROM unnest(%s::jsonb[]) "
+            "WITH ORDINALITY AS t(e, place) ORDER BY place ON CONFLICT (event_id, handler) DO NOTHING",
+            [handler, [Jsonb(one) for one in wanted]],
+        )
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """Return an event as JSON, for handlers and for live views."""
+    named = {name: getattr(event, name) for name in ("id", "run_id", "step_id", "agent_id")}
+    return {
+        **{name: str(value) if value else None for name, value in named.items()},
+        "kind": event.kind,
+        "at": event.at.isoformat(),
+        "epoch": event.epoch,
+        "data": event.data,
     }
-    stored: dict[str, Any] = json.loads(json.dumps(given, cls=DjangoJSONEncoder))
-    return stored
 
 
 WATCH = Cycle(name=READER, period=timedelta(milliseconds=200), step=lambda _: dispatch(), is_atomic=False)
@@ -179,22 +191,21 @@ def channel() -> str:
     return redis_server.key("events")
 
 
-def publish(found: Sequence[Event]) -> int:
+def publish(told: Sequence[dict[str, Any]]) -> int:
     """Publish events to whoever listens now; what is lost was only a view. Returns how many were published."""
-    return redis_server.attempt(lambda server: _publish(server, found), 0, what="dispatcher.publish")
+    return redis_server.attempt(lambda server: _publish(server, told), 0, what="dispatcher.publish")
 
 
-def _publish(server: Server, found: Sequence[Event]) -> int:
+def _publish(server: Server, told: Sequence[dict[str, Any]]) -> int:
     with server.pipeline(transaction=False) as pipe:
-        for event in found:
-            pipe.publish(channel(), _message(event))
+        for one in told:
+            pipe.publish(channel(), _message(one))
         return len(pipe.execute())
 
 
-def _message(event: Event) -> str:
-    stored = _stored(event)
-    text = json.dumps(stored)
-    return text if len(text) <= PUBLISHED_BYTES else json.dumps(stored | {"data": {}, "is_shortened": True})
+def _message(told: dict[str, Any]) -> str:
+    text = json.dumps(told)
+    return text if len(text) <= PUBLISHED_BYTES else json.dumps(told | {"data": {}, "is_shortened": True})
 
 
 # Switches

@@ -199,25 +199,26 @@ def perform(row: Handling, hold: Hold, handle: Handle) -> None:
 
 
 def _begin(handling_id: uuid.UUID, batch: Batch) -> Handling | None:
-    """Count a try and extend the lease, or learn that another has taken over.
+    """Count a try and extend the lease, with those behind it where half of theirs is over, or learn that it is lost.
 
     What is written here holds if nothing is heard of this try again: when it is due, and what became of it.
     """
     seconds = conf.current().handler_seconds
-    won = ledger.ask_in_transaction(
+    kept = Handling.objects.raw(
         "UPDATE recovery_handling SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s), "
         "try_count = try_count + (id = %(id)s)::int, "
         "due_at = CASE WHEN id = %(id)s THEN clock_timestamp() + make_interval(secs => "
         "%(backoff)s * power(2, least(try_count, 7))) ELSE due_at END, "
         "last_error = CASE WHEN id = %(id)s THEN %(unanswered)s ELSE last_error END "
-        "WHERE id = ANY(%(ids)s) AND lease_token = %(token)s AND state = 'pending' RETURNING id",
+        "WHERE id = ANY(%(ids)s) AND lease_token = %(token)s AND state = 'pending' AND (id = %(id)s "
+        "OR lease_until < clock_timestamp() + make_interval(secs => %(lease)s / 2)) RETURNING *",
         {
             "lease": lease_seconds(), "id": handling_id, "ids": list(batch.ids), "token": batch.token,
             "backoff": BACKOFF_SECONDS,
             "unanswered": f"it did not end: it took longer than {seconds:g} s, or its process died",
         },
     )  # fmt: skip
-    return Handling.objects.get(pk=handling_id) if handling_id in {row.id for row in won} else None
+    return next((row for row in kept if row.pk == handling_id), None)
 
 
 def _ending_of(handle: Handle, happened: Happened) -> Done | Asked | Failed:
