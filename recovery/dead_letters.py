@@ -12,7 +12,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import DataError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
@@ -26,6 +26,7 @@ from recovery.redis_server import Server
 HANDLER = "handler:"
 """What the queue of a handler's letters begins with."""
 PAGE = 200
+REASON_MOST = 4000
 
 
 def key() -> str:
@@ -44,28 +45,39 @@ def archive(server: Server) -> int:
     kept = 0
     while found := server.xrange(key(), count=PAGE):
         kept += sum(_keep_sent(entry_id, fields) for entry_id, fields in found)
-        server.xdel(key(), *[entry_id for entry_id, _ in found])
+        if not server.xdel(key(), *[entry_id for entry_id, _ in found]):
+            break
     return kept
 
 
 def _keep_sent(entry_id: str, fields: dict[str, str]) -> bool:
-    return keep(
-        queue=fields.get("queue", "unknown"),
-        original_id=fields.get("original_id", entry_id),
-        body=_read(fields.get("body", "")),
-        reason=fields.get("reason", ""),
-        tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdigit() else 0,
-    )
+    """Keep one as it is; what somebody else wrote there, and the database cannot hold, as a text."""
+    try:
+        return keep(
+            queue=fields.get("queue", "unknown"),
+            original_id=fields.get("original_id", entry_id),
+            body=_read(fields.get("body", "")),
+            reason=fields.get("reason", ""),
+            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdigit() else 0,
+        )
+    except (DataError, UnicodeError):
+        body, reason = {"text": ascii(fields)[:REASON_MOST]}, "the database could not hold it as it was"
+        return keep(queue="unknown", original_id=entry_id, body=body, reason=reason, tries=0)
 
 
 @transaction.atomic
 def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int) -> bool:
     """Keep one letter, with its event; tells whether it is new."""
-    about = {"body": body, "reason": reason.replace("\0", "")[:4000], "tries": tries}
+    about = {"body": body, "reason": clean(reason), "tries": tries}
     letter, is_new = DeadLetter.objects.get_or_create(queue=queue, original_id=original_id, defaults=about)
     if is_new:
         _note("letter.died", letter, reason=letter.reason)
     return is_new
+
+
+def clean(text: str) -> str:
+    """Return an error's text as the database can hold it: its end, which says most."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[-REASON_MOST:]
 
 
 def _read(text: str) -> Any:

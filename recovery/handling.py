@@ -33,7 +33,6 @@ AT_ONCE = 50
 """How many events a handler is given at once; they are handled one after the other."""
 GRACE_SECONDS = 5.0
 BACKOFF_SECONDS = 5
-ERROR_MOST = 4000
 FORGOTTEN_AT_ONCE = 10_000
 
 _READY = (
@@ -226,10 +225,10 @@ def _ending_of(handle: Handle, happened: Happened) -> Done | Asked | Failed:
     try:
         handle(happened)
     except NeedsPerson as asked:
-        return Asked(asked.question)
+        return Asked(dead_letters.clean(str(asked.question)))
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is that try's end
         log.warning("handler.failed", event_id=str(happened.id), error=repr(error))
-        return Failed("".join(traceback.format_exception(error))[-ERROR_MOST:].replace("\0", ""))
+        return Failed(dead_letters.clean("".join(traceback.format_exception(error))))
     return Done()
 
 

@@ -51,6 +51,7 @@ def _client(url: str, patience_seconds: float) -> Server:
         url,
         protocol=2,
         decode_responses=True,
+        encoding_errors="replace",
         socket_timeout=patience_seconds,
         socket_connect_timeout=patience_seconds,
         retry=Retry(NoBackoff(), 0),

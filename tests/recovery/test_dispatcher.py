@@ -207,6 +207,18 @@ class TestTries:
         assert handle_due("tests.fails") == 1
         assert Handling.objects.get().state == HandlingState.DONE
 
+    def test_error_that_no_database_holds(self):
+        """Whatever an error says, it is kept."""
+
+        @dispatcher.on("tests.seen", name="tests.fails")
+        def fails(event):
+            raise ValueError("NUL \0 and half a character \ud800")
+
+        happen()
+        dispatcher.dispatch()
+        handle_due("tests.fails")
+        assert "half a character" in Handling.objects.get().last_error
+
     def test_dies_again_after_replay(self):
         """What dies in its next life leaves a letter of its own."""
 

@@ -358,6 +358,20 @@ class TestDeadLetters:
         assert dead_letters.archive(server) == 1
         assert DeadLetter.objects.get().body == {"text": "no json"}
 
+    def test_garbage_that_no_database_holds(self, server):
+        """Bytes, NUL, half a character, numbers too large: kept as a text, and in nobody's way."""
+        with redis.from_url(substrate.addresses().redis_url) as raw:
+            raw.xadd(stream.key(), {b"candidate": b"\xff\xfe\x00"})
+            raw.xadd(dead_letters.key(), {b"body": b'{"a": "\\u0000"}', b"reason": b"\xff\x00"})
+            raw.xadd(dead_letters.key(), {b"body": b'{"a": "\\ud800"}'})
+            raw.xadd(dead_letters.key(), {b"queue": b"q" * 500, b"tries": b"9" * 40})
+            raw.lpush(queue.key(), b"\xff\x00")
+        stream.add(candidates(1))
+        work()
+        assert open_count() == 0
+        assert DeadLetter.objects.count() == 5
+        assert stream.figures(server) == stream.Figures(length=0, pending=0, dead=0)
+
 
 class TestExpressLane:
     def test_before_the_stream(self, server):
