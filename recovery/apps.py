@@ -9,8 +9,6 @@ class RecoveryConfig(AppConfig):
     name = "recovery"
     verbose_name = "Recovery"
     default_auto_field = "django.db.models.BigAutoField"
-    celeriac_metrics = "recovery.metrics.PARTS"
-    celeriac_looks = "recovery.looks.LOOKS"
 
     def ready(self) -> None:
         """Install the schedule after a migration."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import redis
 import structlog
-from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from prometheus_client.core import Metric
 from psycopg.types.json import Jsonb
@@ -23,11 +22,9 @@ from execution import events, ledger
 from execution.cycles import Cycle
 from execution.metrics import counted, counter, gauge
 from execution.models import CycleState
-from recovery import conf, redis_server, stream
+from recovery import conf, exports, redis_server, stream
 from recovery.models import (
     DistributedLock,
-    ExportState,
-    FailurePatternExport,
     Stage,
     SuggestionProvenance,
     WebhookEndpoint,
@@ -112,15 +109,10 @@ def of_locks() -> Iterator[Metric]:
 
 def of_exports() -> Iterator[Metric]:
     """Yield what was exported; one row a night."""
-    found = FailurePatternExport.objects.aggregate(
-        size=Sum("size", filter=Q(state=ExportState.UPLOADED)),
-        attempts=Sum("attempt_count"),
-        uploaded=Count("pk", filter=Q(state=ExportState.UPLOADED, attempt_count__gt=0)),
-    )
-    attempts = found["attempts"] or 0
-    yield counter("recovery_export_bytes", "Bytes that went up.", [], [((), found["size"] or 0)])
-    yield counter("recovery_export_attempts", "Tries to upload.", [], [((), attempts)])
-    yield counter("recovery_export_failures", "Tries that failed.", [], [((), max(attempts - found["uploaded"], 0))])
+    found = exports.totals()
+    yield counter("recovery_export_bytes", "Bytes that went up.", [], [((), found.bytes)])
+    yield counter("recovery_export_attempts", "Tries to upload.", [], [((), found.attempts)])
+    yield counter("recovery_export_failures", "Tries that failed.", [], [((), found.failures)])
 
 
 def of_handlings() -> Iterator[Metric]:

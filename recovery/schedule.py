@@ -32,6 +32,12 @@ SCHEDULE: tuple[Entry, ...] = (
         every=timedelta(hours=1),
         description="Removes what handlers did with events of long ago.",
     ),
+    Entry(
+        name="celeriac: exports",
+        task="recovery.upload_exports",
+        every=timedelta(minutes=3),
+        description="Uploads exports that wait for their storage, and removes kept bytes that are old.",
+    ),
 )
 
 

@@ -33,3 +33,11 @@ def forget_handled() -> None:
     from recovery import handling
 
     handling.FORGET.run()
+
+
+@shared_task(name="recovery.upload_exports", ignore_result=True)
+def upload_exports() -> None:
+    """Upload the exports that wait for their storage."""
+    from recovery import uploads
+
+    uploads.UPLOADS.run()

@@ -1,5 +1,5 @@
 """Pages for recovery's tables, one module per model: read-only, with the few changes that a person may make."""
 
-from recovery.admin import dead_letters, handlers, handlings
+from recovery.admin import advice, dead_letters, exports, handlers, handlings
 
-__all__ = ["dead_letters", "handlers", "handlings"]
+__all__ = ["advice", "dead_letters", "exports", "handlers", "handlings"]

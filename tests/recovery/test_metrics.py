@@ -82,7 +82,14 @@ def test_every_figure(server):
     decided(wanted[3], "claim", "approved", age=0)
     DistributedLock.objects.create(name="outbox", acquired_count=7, lost_count=2)
     FailurePatternExport.objects.create(
-        night=timezone.now().date(), name="x", digest="d", size=500, state="uploaded", attempt_count=3
+        night=timezone.now().date(),
+        name="x",
+        digest="d",
+        size=500,
+        state="uploaded",
+        attempt_count=3,
+        failure_count=2,
+        uploaded_at=timezone.now(),
     )
     recovery_metrics.SAMPLE.run()
     found = scrape()
