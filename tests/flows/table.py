@@ -384,7 +384,7 @@ FLOWS = (
         substrate="R2",
         who="aggregation export",
         promise="the object's hash equals its row's",
-        code="recovery/exports.py: verify, recovery/uploads.py",
+        code="recovery/exports.py, recovery/uploads.py",
         fault="four exporters of one night at once; the object changed, truncated and emptied in its bucket",
         neighbours=(
             Neighbour(
