@@ -75,6 +75,10 @@ class Settings(conf.Section):
     """How long delivered messages and their attempts are kept."""
     handler_seconds: float = 30.0
     """How long a handler of an event may take."""
+    handler_tries: int = 5
+    """How often a handler is given an event before that is a dead letter."""
+    handler_days: float = 7.0
+    """How long what was handled is kept."""
 
     correlation_gap_seconds: float = 60.0
     correlation_most_seconds: float = 900.0

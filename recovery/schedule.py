@@ -21,6 +21,30 @@ SCHEDULE: tuple[Entry, ...] = (
         description="Removes webhooks that were delivered or given up long ago.",
     ),
     Entry(
+        name="celeriac: recovery stream",
+        task="recovery.work_stream",
+        every=timedelta(seconds=1),
+        description="Evaluates what the express lane and the stream hold, and keeps dead letters.",
+    ),
+    Entry(
+        name="celeriac: dispatcher",
+        task="recovery.dispatch",
+        every=timedelta(seconds=1),
+        description="Gives new events to their handlers, and publishes them for live views.",
+    ),
+    Entry(
+        name="celeriac: recovery metrics",
+        task="recovery.sample_metrics",
+        every=timedelta(seconds=15),
+        description="Counts what recovery has done, looks after the stream's consumers, and tells when it lags.",
+    ),
+    Entry(
+        name="celeriac: forget what was handled",
+        task="recovery.forget_handled",
+        every=timedelta(hours=1),
+        description="Removes what handlers did with events of long ago.",
+    ),
+    Entry(
         name="celeriac: exports",
         task="recovery.upload_exports",
         every=timedelta(minutes=3),

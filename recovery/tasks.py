@@ -19,6 +19,38 @@ def clean_up_outbox() -> None:
     courier.CLEAN_UP.run()
 
 
+@shared_task(name="recovery.work_stream", ignore_result=True)
+def work_stream() -> None:
+    """Evaluate what the express lane and the stream hold."""
+    from recovery import stream
+
+    stream.WATCH.run()
+
+
+@shared_task(name="recovery.dispatch", ignore_result=True)
+def dispatch() -> None:
+    """Give new events to their handlers."""
+    from recovery import dispatcher
+
+    dispatcher.WATCH.run()
+
+
+@shared_task(name="recovery.sample_metrics", ignore_result=True)
+def sample_metrics() -> None:
+    """Count what recovery has done, and look after the stream."""
+    from recovery import metrics
+
+    metrics.SAMPLE.run()
+
+
+@shared_task(name="recovery.forget_handled", ignore_result=True)
+def forget_handled() -> None:
+    """Remove what was handled long ago."""
+    from recovery import handling
+
+    handling.FORGET.run()
+
+
 @shared_task(name="recovery.upload_exports", ignore_result=True)
 def upload_exports() -> None:
     """Upload the exports that wait for their storage."""

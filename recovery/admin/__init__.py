@@ -1,5 +1,25 @@
 """Pages for recovery's tables, one module per model: read-only, with the few changes that a person may make."""
 
-from recovery.admin import advice, candidates, exports, locks, suggestion_actions, webhooks
+from recovery.admin import (
+    advice,
+    candidates,
+    dead_letters,
+    exports,
+    handlers,
+    handlings,
+    locks,
+    suggestion_actions,
+    webhooks,
+)
 
-__all__ = ["advice", "candidates", "exports", "locks", "suggestion_actions", "webhooks"]
+__all__ = [
+    "advice",
+    "candidates",
+    "dead_letters",
+    "exports",
+    "handlers",
+    "handlings",
+    "locks",
+    "suggestion_actions",
+    "webhooks",
+]

@@ -67,11 +67,31 @@ class Migration(migrations.Migration):
             name="HandlerSwitch",
             fields=[
                 ("handler", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                (
+                    "kinds",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=64),
+                        db_default=[],
+                        help_text="The events that it asks for.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "known_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="What happened long before is history to it.",
+                    ),
+                ),
                 ("is_enabled", models.BooleanField(db_default=True)),
                 ("changed_by", models.CharField(blank=True, db_default="", max_length=150)),
                 ("reason", models.TextField(blank=True, db_default="")),
-                ("changed_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("changed_at", models.DateTimeField(null=True)),
             ],
+            options={
+                "verbose_name": "handler",
+                "permissions": [("switch_handler", "Can switch handlers of events off and on")],
+            },
         ),
         migrations.CreateModel(
             name="Incident",
@@ -319,9 +339,10 @@ class Migration(migrations.Migration):
                 ("died_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("replayed_at", models.DateTimeField(null=True)),
                 ("replayed_by", models.CharField(blank=True, db_default="", max_length=150)),
+                ("is_dismissed", models.BooleanField(db_default=False, help_text="Put aside instead of replayed.")),
             ],
             options={
-                "permissions": [("replay_deadletter", "Can replay dead letters")],
+                "permissions": [("replay_deadletter", "Can replay and dismiss dead letters")],
                 "indexes": [
                     models.Index(
                         condition=models.Q(("replayed_at__isnull", True)),
@@ -583,15 +604,26 @@ class Migration(migrations.Migration):
                 ("lease_token", models.UUIDField(null=True)),
                 ("lease_until", models.DateTimeField(null=True)),
                 ("question", models.TextField(blank=True, db_default="", help_text="What a person is asked.")),
-                ("answer", models.JSONField(null=True)),
+                ("answers", models.JSONField(db_default={}, help_text="What persons have answered, by question.")),
                 ("answered_by", models.CharField(blank=True, db_default="", max_length=150)),
                 ("last_error", models.TextField(blank=True, db_default="")),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("ended_at", models.DateTimeField(null=True)),
             ],
             options={
+                "permissions": [("answer_handling", "Can answer the questions of handlers")],
                 "indexes": [
-                    models.Index(condition=models.Q(("state", "pending")), fields=["due_at"], name="handlings_due"),
+                    models.Index(
+                        condition=models.Q(("state", "pending")), fields=["handler", "due_at"], name="handlings_due"
+                    ),
+                    models.Index(
+                        condition=models.Q(("lease_until__isnull", False), ("state", "pending")),
+                        fields=["handler"],
+                        name="handlings_held",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "done")), fields=["ended_at"], name="handlings_to_forget"
+                    ),
                     models.Index(condition=models.Q(("state", "waiting")), fields=["-id"], name="handlings_waiting"),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("event_id", "handler"), name="one_handling_per_event")],

@@ -246,9 +246,10 @@ class DeadLetter(models.Model):
     died_at = models.DateTimeField(db_default=Now())
     replayed_at = models.DateTimeField(null=True)
     replayed_by = models.CharField(max_length=150, db_default="", blank=True)
+    is_dismissed = models.BooleanField(db_default=False, help_text="Put aside instead of replayed.")
 
     class Meta:
-        permissions = [("replay_deadletter", "Can replay dead letters")]
+        permissions = [("replay_deadletter", "Can replay and dismiss dead letters")]
         constraints = [models.UniqueConstraint(fields=["queue", "original_id"], name="one_dead_letter_per_original")]
         indexes = [models.Index(fields=["-id"], condition=Q(replayed_at__isnull=True), name="dead_letters_to_look_at")]
 

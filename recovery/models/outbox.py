@@ -133,13 +133,19 @@ class Delivery(models.Model):
 
 
 class HandlerSwitch(models.Model):
-    """A handler of events that was switched off, or on again."""
+    """A handler of events: since when it is known, and whether it is switched on."""
 
     handler = models.CharField(primary_key=True, max_length=200)
+    kinds = ArrayField(models.CharField(max_length=64), db_default=[], help_text="The events that it asks for.")
+    known_at = models.DateTimeField(db_default=Now(), help_text="What happened long before is history to it.")
     is_enabled = models.BooleanField(db_default=True)
     changed_by = models.CharField(max_length=150, db_default="", blank=True)
     reason = models.TextField(db_default="", blank=True)
-    changed_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "handler"
+        permissions = [("switch_handler", "Can switch handlers of events off and on")]
 
     def __str__(self) -> str:
         return self.handler
@@ -168,16 +174,21 @@ class Handling(models.Model):
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     question = models.TextField(db_default="", blank=True, help_text="What a person is asked.")
-    answer = models.JSONField(null=True)
+    answers = models.JSONField(db_default={}, help_text="What persons have answered, by question.")
     answered_by = models.CharField(max_length=150, db_default="", blank=True)
     last_error = models.TextField(db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        permissions = [("answer_handling", "Can answer the questions of handlers")]
         constraints = [models.UniqueConstraint(fields=["event_id", "handler"], name="one_handling_per_event")]
         indexes = [
-            models.Index(fields=["due_at"], condition=Q(state="pending"), name="handlings_due"),
+            models.Index(fields=["handler", "due_at"], condition=Q(state="pending"), name="handlings_due"),
+            models.Index(
+                fields=["handler"], condition=Q(state="pending", lease_until__isnull=False), name="handlings_held"
+            ),
+            models.Index(fields=["ended_at"], condition=Q(state="done"), name="handlings_to_forget"),
             models.Index(fields=["-id"], condition=Q(state="waiting"), name="handlings_waiting"),
         ]
 

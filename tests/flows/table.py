@@ -403,30 +403,104 @@ FLOWS = (
         substrate="Redis list",
         who="express lane",
         promise="Redis restarted empty: the candidate is still evaluated",
+        code="recovery/queue.py",
+        fault="Redis killed and started empty with a full list; kill -9 of a taker between taking and evaluating; Redis dead",
+        tests=("tests/recovery/test_stream.py::TestExpressLane::test_dead_consumer_gives_back",),
+        neighbours=(
+            Neighbour(
+                code="stream.work",
+                does="takes from the list before it reads the stream",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_before_the_stream",
+            ),
+            Neighbour(code="stream.tidy", does="gives back what dead takers held", test=f"{STORIES}::test_flow[21]"),
+            Neighbour(code="the database claim", does="takes what is urgent first, without Redis"),
+        ),
     ),
     Flow(
         number=22,
         substrate="Redis stream",
         who="evaluator, consumer group",
         promise="entries written before the group existed are read",
+        code="recovery/stream.py",
+        fault="no group yet; the group destroyed; kill -9 and restart of Redis; FLUSHALL during an evaluation; "
+        "SIGSTOP of Redis while entries are added",
+        tests=("tests/recovery/test_stream.py::TestRead::test_group_lost_in_mid_flight[flushall]",),
+        neighbours=(
+            Neighbour(
+                code="stream.add",
+                does="writes after the commit; a dead, hanging or full stream costs a fraction of a second",
+                test="tests/recovery/test_stream.py::TestAdd::test_frozen_redis_costs_a_fraction_of_a_second",
+            ),
+            Neighbour(
+                code="queue.work",
+                does="hands over what the lane could not do",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_failed_goes_on_in_the_stream",
+            ),
+            Neighbour(
+                code="dead_letters.replay", does="adds a candidate again, once", test=f"{STORIES}::test_flow[24]"
+            ),
+            Neighbour(
+                code="metrics, doctor", does="reads its length and what is pending", test=f"{STORIES}::test_flow[25]"
+            ),
+        ),
     ),
     Flow(
         number=23,
         substrate="consumer group",
         who="evaluator",
         promise="a killed consumer's entries are claimed by another",
+        code="recovery/stream.py",
+        fault="kill -9 of one consumer before its evaluation and of one between commit and acknowledgement; SIGSTOP of a third",
+        tests=("tests/recovery/test_stream.py::TestTakeOver::test_cursor_is_followed_to_its_end",),
+        neighbours=(
+            Neighbour(
+                code="stream.tidy",
+                does="removes idle consumers, never one that holds something",
+                test="tests/recovery/test_stream.py::TestTakeOver::test_idle_consumers_are_removed",
+            ),
+        ),
     ),
     Flow(
         number=24,
         substrate="dead letter stream",
         who="stream",
         promise="a poison entry ends there once, with its reason; replay is once",
+        code="recovery/stream.py, recovery/dead_letters.py",
+        fault="an entry kills its evaluator each time; kill -9 between dead letter and acknowledgement; four replays at once",
+        tests=("tests/recovery/test_stream.py::TestDeadLetters::test_archive_that_dies_before_it_removes",),
+        neighbours=(
+            Neighbour(
+                code="queue.work",
+                does="sends what names no candidate",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_nonsense_becomes_a_letter",
+            ),
+            Neighbour(
+                code="handling.py",
+                does="keeps a handler's letters in the transaction that gives it up",
+                test="tests/recovery/test_dispatcher.py::TestTries::test_backoff_and_dead_letter",
+            ),
+            Neighbour(
+                code="manage.py dead-letters; admin",
+                does="lists, shows, replays and dismisses",
+                test="tests/recovery/test_dispatcher.py::TestCommands::test_dead_letters",
+            ),
+        ),
     ),
     Flow(
         number=25,
         substrate="stream metadata",
         who="metrics",
         promise="metrics missing or Redis away: nothing else notices",
+        code="recovery/metrics.py, execution/metrics.py",
+        fault="SIGSTOP of Redis during a scrape; kill -9 of Redis; the row of totals deleted; figures that raise",
+        tests=("tests/recovery/test_metrics.py::test_figures_that_fail_take_no_others_along",),
+        neighbours=(
+            Neighbour(
+                code="doctor",
+                does="reads the same figures, and says what is stuck",
+                test="tests/recovery/test_metrics.py::test_doctor_names_what_waits",
+            ),
+        ),
     ),
     Flow(
         number=26,
@@ -444,7 +518,16 @@ FLOWS = (
             ),
         ),
     ),
-    Flow(number=27, substrate="pub/sub", who="dispatcher", promise="a lost message loses no handler's work"),
+    Flow(
+        number=27,
+        substrate="pub/sub",
+        who="dispatcher",
+        promise="a lost message loses no handler's work",
+        code="recovery/dispatcher.py, recovery/handling.py, recovery/handling_process.py",
+        fault="kill -9 of Redis with all its messages between events; a viewer leaves; kill -9 of the attendant",
+        tests=("tests/recovery/test_dispatcher.py::TestPublishing::test_no_redis",),
+        neighbours=(Neighbour(code="live views", does="listens; what it misses it reads from the log"),),
+    ),
     Flow(
         number=28,
         substrate="R2",
@@ -471,7 +554,7 @@ FLOWS = (
         substrate="R2",
         who="aggregation export",
         promise="the object's hash equals its row's",
-        code="recovery/exports.py: verify, recovery/uploads.py",
+        code="recovery/exports.py, recovery/uploads.py",
         fault="four exporters of one night at once; the object changed, truncated and emptied in its bucket",
         neighbours=(
             Neighbour(
