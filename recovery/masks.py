@@ -21,8 +21,8 @@ _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6}"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?(?:\s?[AaPp][Mm]\b)?"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?\d{2})\b)?"
 _UNIT = (
-    r"(?:ns|nsecs?|nanoseconds?|us|µs|usecs?|microseconds?|ms|msecs?|millis|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|"
-    r"h|hrs?|hours?|d|days?|w|weeks?|months?|y|years?)"
+    r"(?:ns|nsecs?|nanoseconds?|us|\u00b5s|usecs?|microseconds?|ms|msecs?|millis|milliseconds?|s|secs?|seconds?|m|mins?|"
+    r"minutes?|h|hrs?|hours?|d|days?|w|weeks?|months?|y|years?)"
 )
 _SIZE = r"(?:[KMGTP]i?B?|[kb]B|B|bytes?|bits?|%|Hz|kHz|MHz|GHz|tokens?)"
 _NUMBER = r"(?:\d+(?:,\d{3})+|\d+)(?:\.\d+)*(?:[eE][+-]?\d+)?"
@@ -46,16 +46,23 @@ _IP_BY_COLONS = re.compile(
     r"|(?:[0-9A-Fa-f]{1,4}:)*:(?::?[0-9A-Fa-f]{1,4})+)\]?(?::\d+)?(?![\w:])"
 )
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
-_HASH = re.compile(r"(?<![0-9A-Za-z])(?:[A-Za-z0-9]+:)?(?=[0-9A-Fa-f]*\d)(?=[0-9A-Fa-f]*[A-Fa-f])[0-9A-Fa-f]{12,}(?![0-9A-Za-z])")
+_HASH = re.compile(
+    r"(?<![0-9A-Za-z])(?:[A-Za-z0-9]+:)?(?=[0-9A-Fa-f]*\d)(?=[0-9A-Fa-f]*[A-Fa-f])[0-9A-Fa-f]{12,}(?![0-9A-Za-z])"
+)
 _DATE = re.compile(
     rf"(?:{_DAY},?\s+)?(?<![\w.])(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{4}}|"
-    rf"\d{{1,2}}[ /-]{_MONTH}[ /,-]*\d{{4}}|{_MONTH} +\d{{1,2}}(?:,? +\d{{4}}(?![:\d]))?)(?:[T :,]+(?:at )?{_CLOCK}{_ZONE}(?:\s+\d{{4}}\b)?)?(?![\w])"
+    rf"\d{{1,2}}[ /-]{_MONTH}[ /,-]*\d{{4}}|{_MONTH} +\d{{1,2}}(?:,? +\d{{4}}(?![:\d]))?)"
+    rf"(?:[T :,]+(?:at )?{_CLOCK}{_ZONE}(?:\s+\d{{4}}\b)?)?(?![\w])"
     rf"|(?<![\w.:]){_CLOCK}{_ZONE}(?![\w:])"
 )
 _DURATION = re.compile(rf"(?<![\w.])[<>~]?\s?[+-]?{_NUMBER}\s?{_UNIT}(?:\s?{_NUMBER}\s?{_UNIT})*(?![\w])")
 _HEX = re.compile(r"\b0[xX][0-9A-Fa-f]+\b|(?<![\w])(?=[0-9A-Fa-f]*\d)(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{4,}(?![\w])")
 _NUMERAL = re.compile(rf"(?<![\w])[<>~#+-]{{0,2}}{_NUMBER}(?:\s?{_SIZE}(?![\w]))?%?(?![\w])")
-_QUOTED = re.compile(r"(?<![\w])(b?'(?:[^'\\\n]|\\.)*'|b?\"(?:[^\"\\\n]|\\.)*\"|`[^`\n]*`|“[^”\n]*”|‘[^’\n]*’|«[^»\n]*»)(?![\w])")
+_QUOTED = re.compile(
+    r"(?<![\w])(b?'(?:[^'\\\n]|\\.)*'|b?\"(?:[^\"\\\n]|\\.)*\"|`[^`\n]*`|\u201c[^\u201d\n]*\u201d|"
+    r"\u2018[^\u2019\n]*\u2019|\u00ab[^\u00bb\n]*\u00bb)(?![\w])"
+)
+_QUOTES = re.compile("['\"`\u201c\u2018\u00ab]")
 _BOOLEAN = re.compile(r"(?<![\w-])(?:true|false|True|False|TRUE|FALSE|none|None|null|NULL|nil|undefined|NaN)(?![\w-])")
 _ADDRESS = re.compile(r"<(?!\*>)(?:[^<>]|<\*>)*\bat <\*>(?:[^<>]|<\*>)*>|\w+@<\*>|\bat (?:address )?<\*>")
 _PATH = re.compile(
@@ -79,7 +86,7 @@ def mask(message: str) -> str:
         text = _URL.sub(MASK, text)
     if _DIGIT.search(text) or "." in text:
         text = _masked_names(text)
-    if "'" in text or '"' in text or "`" in text or "“" in text or "‘" in text or "«" in text:
+    if _QUOTES.search(text):
         text = _QUOTED.sub(_quoted, text)
     text = _BOOLEAN.sub(MASK, text)
     if "at <*>" in text or "@<*>" in text:
@@ -112,3 +119,15 @@ def _quoted(found: re.Match[str]) -> str:
     """Mask a quoted value; of a quoted request line the method stays."""
     method = _METHOD.match(found[0])
     return f"{method[1]} {MASK}" if method else MASK
+
+
+_SECRET = re.compile(
+    r"(?i)\b(password|passwd|passphrase|secret|token|bearer|basic|authorization|api[ _-]?key|private[ _-]?key|"
+    r"credentials?|cookie)(\s*(?:is|was|:|=|provided:?)?\s+|[:=]\s*)(?!is\b|was\b|not\b|for\b|has\b|expired\b|<\*>)[^\s,;)\]}]+"
+)
+_OPAQUE = re.compile(r"(?<![\w-])(?=[\w+/=.-]*\d)(?=[\w+/=.-]*[A-Za-z])[\w+/=.-]{12,}|(?<![\w-])[\w+/=-]{28,}")
+
+
+def without_secrets(message: str) -> str:
+    """Return a message that may be shown to anybody: masked, and without what looks like a key or a token."""
+    return _OPAQUE.sub(MASK, _SECRET.sub(rf"\1\2{MASK}", mask(message)))

@@ -242,3 +242,12 @@ def _is_variable(column: frozenset[str]) -> bool:
     return ANY in column or (
         len(column) >= VARIED and 2 * sum(1 for word in column if _TELLING.fullmatch(word)) < len(column)
     )
+
+
+def tells_the_same(one: str, other: str) -> bool:
+    """Tell whether two templates say that the same happened, whatever it happened to."""
+    return _told_in(one) == _told_in(other)
+
+
+def _told_in(text: str) -> set[str]:
+    return {word for word in text.split(" ") if _TELLING.fullmatch(word)}

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from execution.schedule import Entry, install
 
-SCHEDULE: tuple[Entry, ...] = ()
+SCHEDULE: tuple[Entry, ...] = (
+    Entry(
+        name="celeriac: take in failures",
+        task="recovery.take_in_failures",
+        every=timedelta(seconds=1),
+        description="Takes in what failed, with its fingerprint and pattern, and opens candidates.",
+    ),
+    Entry(
+        name="celeriac: aggregate failures",
+        task="recovery.aggregate_failures",
+        at="02:00",
+        description="Proposes patterns for what failed often and no pattern knows, and exports them.",
+    ),
+    Entry(
+        name="celeriac: tidy failures",
+        task="recovery.tidy_failures",
+        every=timedelta(hours=1),
+        description="Removes failures that are old enough; exports the nights that were cut off.",
+    ),
+)
 
 
 def install_after_migrate(**_: Any) -> None:

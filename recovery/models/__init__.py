@@ -16,6 +16,7 @@ from recovery.models.failures import (
     Category,
     ExportState,
     FailureMatch,
+    FailureNight,
     FailurePattern,
     FailurePatternExport,
     FailureTemplate,
@@ -37,9 +38,9 @@ from recovery.models.outbox import (
 )
 
 __all__ = [
-    "ENDED", "ActionRecord", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock", "EndpointState",
-    "ExportState", "FailureMatch", "FailurePattern", "FailurePatternExport", "FailureTemplate", "HandlerSwitch",
-    "Handling", "HandlingState", "How", "Incident", "IncidentEntry", "IncidentState", "Mode", "OutboxEvent",
-    "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity", "Source", "Stage", "SuggestionAction",
-    "SuggestionProvenance", "WebhookEndpoint", "Window",
+    "ENDED", "ActionRecord", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
+    "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern", "FailurePatternExport",
+    "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry",
+    "IncidentState", "Mode", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity",
+    "Source", "Stage", "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
 ]  # fmt: skip
