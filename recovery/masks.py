@@ -57,14 +57,14 @@ _DATE = re.compile(
 )
 _DURATION = re.compile(rf"(?<![\w.])[<>~]?\s?[+-]?{_NUMBER}\s?{_UNIT}(?:\s?{_NUMBER}\s?{_UNIT})*(?![\w])")
 _HEX = re.compile(r"\b0[xX][0-9A-Fa-f]+\b|(?<![\w])(?=[0-9A-Fa-f]*\d)(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{4,}(?![\w])")
-_NUMERAL = re.compile(rf"(?<![\w])[<>~#+-]{{0,2}}{_NUMBER}(?:\s?{_SIZE}(?![\w]))?%?(?![\w])")
+_NUMERAL = re.compile(rf"(?<!\w)(?<!\w-)[<>~#+-]{{0,2}}{_NUMBER}(?:\s?{_SIZE}(?![\w]))?%?(?![\w])")
 _QUOTED = re.compile(
     r"(?<![\w])(b?'(?:[^'\\\n]|\\.)*'|b?\"(?:[^\"\\\n]|\\.)*\"|`[^`\n]*`|\u201c[^\u201d\n]*\u201d|"
     r"\u2018[^\u2019\n]*\u2019|\u00ab[^\u00bb\n]*\u00bb)(?![\w])"
 )
 _QUOTES = re.compile("['\"`\u201c\u2018\u00ab]")
 _BOOLEAN = re.compile(r"(?<![\w-])(?:true|false|True|False|TRUE|FALSE|none|None|null|NULL|nil|undefined|NaN)(?![\w-])")
-_ADDRESS = re.compile(r"<(?!\*>)(?:[^<>]|<\*>)*\bat <\*>(?:[^<>]|<\*>)*>|\w+@<\*>|\bat (?:address )?<\*>")
+_ADDRESS = re.compile(r"<(?!\*>)(?:[^<>]|<\*>)*\bat <\*>(?:[^<>]|<\*>)*>|\w+@<\*>")
 _PATH = re.compile(
     r"(?<![\w<>*])(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/](?:[\w.@$%+~-]|<\*>)+){2,}[\\/]?|(?<![\w<>*])[A-Za-z]:\\\S*"
     r"|(?<![\w<>*/])/(?:[\w.@$%+~-]|<\*>)+|(?<![\w<>*/])[\w.-]+(?:/[\w.@-]+){2,}/?"
@@ -123,7 +123,7 @@ def _quoted(found: re.Match[str]) -> str:
 
 _SECRET = re.compile(
     r"(?i)\b(password|passwd|passphrase|secret|token|bearer|basic|authorization|api[ _-]?key|private[ _-]?key|"
-    r"credentials?|cookie)(\s*(?:is|was|:|=|provided:?)?\s+|[:=]\s*)(?!is\b|was\b|not\b|for\b|has\b|expired\b|<\*>)[^\s,;)\]}]+"
+    r"credentials?|cookie)(\s*(?:is|was|:|=|provided:?)?\s+|[:=]\s*)(?!is\b|was\b|not\b|for\b|has\b|expired\b|<\*>)(?:(?:bearer|basic|digest|token)\s+)?[^\s,;)\]}]+"
 )
 _OPAQUE = re.compile(r"(?<![\w-])(?=[\w+/=.-]*\d)(?=[\w+/=.-]*[A-Za-z])[\w+/=.-]{12,}|(?<![\w-])[\w+/=-]{28,}")
 

@@ -23,7 +23,7 @@ from recovery.masks import MASK, mask
 VERSION = 1
 ANY = "<any>"
 """Stands for a word that varies, found by mining; a mask stands for what no mining is needed for."""
-VARIED = 5
+VARIED, LEAST_VARIED = 5, 3
 FIXED = 2
 ALIKE = 0.5
 LONGEST_SHAPE = 48
@@ -45,6 +45,16 @@ _TELLING = re.compile(
     r"[A-Za-z]+(?:ed|ing)|[A-Z][A-Z_-]+|\w*(?:Error|Exception|Warning)|up|down|on|off|open|close|start|stop|success|"
     r"failure|read|write|not|no"
 )
+_NAMING = frozenset(
+    [
+        "user", "username", "role", "login", "account", "owner", "table", "relation", "schema", "column", "index",
+        "database", "queue", "topic", "exchange", "vhost", "consumer", "group", "bucket", "container", "pod", "node",
+        "host", "hostname", "server", "service", "task", "job", "skill", "tool", "agent", "model", "module",
+        "package", "file", "directory", "folder", "key", "field", "flag", "parameter", "argument", "attribute",
+        "variable", "function", "method", "class", "device", "interface", "process", "thread", "domain", "project",
+        "tenant", "organization", "region", "zone", "cluster", "repository", "branch", "plugin",
+    ]
+)  # fmt: skip
 _LONGEST_REPEAT = 4
 
 
@@ -227,7 +237,7 @@ def _parts(group: Sequence[Template]) -> list[list[Template]]:
     columns = [frozenset(column) for column in zip(*(one.words for one in group), strict=True)]
     varying = [(len(column), place) for place, column in enumerate(columns) if len(column) > 1]
     fixed = sum(1 for column in columns if len(column) == 1 and not column & {MASK, ANY})
-    parting = [pair for pair in varying if fixed < FIXED or not _is_variable(columns[pair[1]])]
+    parting = [pair for pair in varying if fixed < FIXED or not _is_variable(columns, pair[1], fixed)]
     if not parting:
         return [list(group)]
     place = min(parting)[1]
@@ -237,10 +247,18 @@ def _parts(group: Sequence[Template]) -> list[list[Template]]:
     return [smaller for part in parts.values() for smaller in _parts(part)]
 
 
-def _is_variable(column: frozenset[str]) -> bool:
-    """Tell whether the words seen in one place are values: many, and most of them do not say what happened."""
+def _is_variable(columns: Sequence[frozenset[str]], place: int, fixed: int) -> bool:
+    """Tell whether the words seen in one place are values: enough of them, and most do not say what happened.
+
+    Fewer are enough the more words beside them stay the same; and two, where the word before them calls for a name, or
+    where one of them was masked.
+    """
+    column, before = columns[place], columns[place - 1] if place else frozenset()
+    varied = max(VARIED - (fixed - FIXED) // 2, LEAST_VARIED)
+    if (len(before) == 1 and before <= _NAMING) or (MASK in column and fixed >= 2 * FIXED):
+        varied = 2
     return ANY in column or (
-        len(column) >= VARIED and 2 * sum(1 for word in column if _TELLING.fullmatch(word)) < len(column)
+        len(column) >= varied and 2 * sum(1 for word in column if _TELLING.fullmatch(word)) < len(column)
     )
 
 
