@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, LiteralString
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
@@ -26,7 +26,7 @@ from execution.cycles import Cycle
 from execution.models import Ending, Event
 from recovery import candidates, conf, fingerprints, patterns, templates
 from recovery.exceptions import NotFound
-from recovery.models import ENDED, FailureMatch, RecoveryCandidate
+from recovery.models import ENDED, FailureMatch, How, RecoveryCandidate
 
 READER = "recovery.failures"
 PARKED = "parked"
@@ -46,6 +46,8 @@ _ATTEMPTS: LiteralString = """
     JOIN execution_step s ON s.id = e.step_id
     LEFT JOIN execution_attempt t ON t.step_id = e.step_id AND t.epoch = e.epoch
     ORDER BY e.place"""
+_COLUMNS = tuple(field.attname for field in FailureMatch._meta.concrete_fields if field.name != "created_at")  # noqa: SLF001 - Django's name
+_COPY = f"COPY recovery_failurematch ({', '.join(_COLUMNS)}) FROM STDIN"
 _RECOGNISED: LiteralString = """
     SELECT execution_log_v1('failure.recognised', f.run_id, f.step_id, f.agent_id, NULL, f.data::jsonb)
     FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[]) AS f(run_id, step_id, agent_id, data)"""
@@ -97,7 +99,7 @@ def _handle(found: Sequence[Event]) -> None:
     if not made:
         return
     patterns.match(made)
-    FailureMatch.objects.bulk_create(made, batch_size=2000)
+    _write(made)
     patterns.count(made)
     candidates.open_for(made)
     _tell([failure for failure in made if failure.is_final])
@@ -169,6 +171,8 @@ def _failure(told: Told, row: Any, stopped: set[tuple[int, uuid.UUID | None]]) -
         error_kind=str(error.get("kind") or "unknown")[:16],
         error_type=fingerprints.type_of(error)[-200:],
         message=str(error.get("message") or "")[:4000],
+        how=How.NONE,
+        confidence=0.0,
         is_final=(event.xid, event.run_id) in stopped and event.kind not in ("step.given_back", "step.retrying"),
         cost=row.cost if is_attempt else Decimal(0),
         tokens=row.tokens if is_attempt else 0,
@@ -203,6 +207,13 @@ def _without_known(made: Sequence[FailureMatch]) -> list[FailureMatch]:
     for attempt_id in list(known) if by_attempt else []:
         del by_attempt[attempt_id]
     return list(by_attempt.values())
+
+
+def _write(made: Sequence[FailureMatch]) -> None:
+    """Write rows by COPY: Django's INSERT of thousands takes three times as long to put together as to do."""
+    with connection.cursor() as cursor, cursor.copy(_COPY) as rows:
+        for failure in made:
+            rows.write_row([getattr(failure, name) for name in _COLUMNS])
 
 
 def _tell(final: Sequence[FailureMatch]) -> None:

@@ -11,7 +11,9 @@ from recovery.models import FailureMatch, FailureNight, FailurePattern
 from tests import failure_skills as skills
 from tests.flows import processes
 
-_WAITS = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%UPDATE recovery_failurematch%%' AND wait_event_type = 'Lock'"
+_WAITS = (
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%UPDATE recovery_failurematch%%' AND wait_event_type = 'Lock'"
+)
 
 
 def arriving_in_mid_aggregation(stage):
