@@ -171,6 +171,7 @@ def _failure(told: Told, row: Any, stopped: set[tuple[int, uuid.UUID | None]]) -
         error_kind=str(error.get("kind") or "unknown")[:16],
         error_type=fingerprints.type_of(error)[-200:],
         message=str(error.get("message") or "")[:4000],
+        is_by_message=False,
         how=How.NONE,
         confidence=0.0,
         is_final=(event.xid, event.run_id) in stopped and event.kind not in ("step.given_back", "step.retrying"),

@@ -51,7 +51,7 @@ class TestEndings:
         assert row.version == attempt.version
         stack = fingerprints.Stack(frames=("tests.failure_skills:failing_parse", "tests.failure_skills:parse"))
         assert row.fingerprint == fingerprints.of_stack(row.error_type, stack, "failing.parse")
-        assert row.template.text == "cannot parse <*>"
+        assert row.template.text == "cannot parse <*> at <*>"
 
     def test_event_of_a_final_failure(self, failed):
         """One event is written for each failure that left its run failed or parked, and none for a retry."""

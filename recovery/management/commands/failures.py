@@ -135,7 +135,7 @@ def _line(one: FailureMatch) -> list[str]:
     pattern = f"{one.pattern.name[:30]} ({one.confidence:.2f})" if one.pattern else "-"
     said = words.one_line(f"{one.error_type.rpartition('.')[2]} {one.template.text if one.template else ''}", 60)
     return [
-        str(one.id)[:18],
+        str(one.id),
         words.length(timezone.now() - one.failed_at),
         one.skill,
         one.ending + ("" if one.is_final else ", went on"),
