@@ -35,8 +35,8 @@ def listing(name: str, default: str) -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
-# These are addresses and messages between processes, and not options.
-NOT_OPTIONS = {"CELERIAC_HOME", "CELERIAC_SOCKETS", "CELERIAC_BOARD", "CELERIAC_TEST_SKILLS"}
+# These are addresses, messages between processes and a secret, and not options.
+NOT_OPTIONS = {"CELERIAC_HOME", "CELERIAC_SOCKETS", "CELERIAC_BOARD", "CELERIAC_TEST_SKILLS", "CELERIAC_MODEL_KEY"}
 
 
 def celeriac_options() -> dict[str, Any]:
@@ -50,6 +50,29 @@ def _json_or_text(value: str) -> object:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def exports_storage() -> dict[str, Any]:
+    """Return the storage of exports: the bucket that the environment names, with its credentials or the way to them."""
+    options: dict[str, Any] = {
+        "bucket_name": text("EXPORTS_BUCKET"),
+        "endpoint_url": text("EXPORTS_ENDPOINT_URL") or None,
+        "region_name": text("EXPORTS_REGION", "auto"),
+    }
+    if text("EXPORTS_ACCESS_KEY_ID"):
+        options["access_key"] = text("EXPORTS_ACCESS_KEY_ID")
+        options["secret_key"] = text("EXPORTS_SECRET_ACCESS_KEY")
+    if text("EXPORTS_VAULT_PATH"):
+        options["vault"] = {
+            "url": text("VAULT_ADDR", "http://127.0.0.1:8200"),
+            "path": text("EXPORTS_VAULT_PATH"),
+            "token": text("VAULT_TOKEN"),
+            "role_id": text("VAULT_ROLE_ID"),
+            "secret_id": text("VAULT_SECRET_ID"),
+            "namespace": text("VAULT_NAMESPACE"),
+            "ttl_seconds": number("EXPORTS_VAULT_TTL", 3600),
+        }
+    return {"BACKEND": "recovery.storages.ExportStorage", "OPTIONS": options}
 
 
 ADDRESSES = substrate.addresses()
@@ -134,6 +157,12 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    **({"exports": exports_storage()} if text("EXPORTS_BUCKET") else {}),
+}
+
 STATIC_URL = "static/"
 STATIC_ROOT = text("STATIC_ROOT") or None
 
@@ -185,4 +214,8 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # JSON lines, or key and value on a terminal; LOG_FORMAT=json or console insists.
 LOGGING = logs.configuration(level=text("LOG_LEVEL", "INFO"), form=text("LOG_FORMAT", "auto"))
 
-CELERIAC = celeriac_options()
+CELERIAC = {
+    "exports_folder": str(ADDRESSES.home / "exports"),
+    "exports": "exports" if "exports" in STORAGES else "",
+    **celeriac_options(),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
@@ -93,18 +94,25 @@ class Settings(Section):
     """When set, /metrics wants it as a bearer token."""
 
 
-@lru_cache(maxsize=1)
-def current() -> Settings:
-    """Return the settings in force."""
-    return read(given())
+def reader(section: type[_Found]) -> Callable[[], _Found]:
+    """Return a function that returns one app's settings, read once and again after they were changed."""
+
+    @lru_cache(maxsize=1)
+    def current() -> _Found:
+        from django.conf import settings
+
+        return checked(section, getattr(settings, "CELERIAC", {}))
+
+    def forget(*, setting: str, **_: Any) -> None:
+        if setting == "CELERIAC":
+            current.cache_clear()
+
+    setting_changed.connect(forget, weak=False)
+    return current
 
 
-def given() -> dict[str, Any]:
-    """Return what the project's settings say."""
-    from django.conf import settings
-
-    found: dict[str, Any] = getattr(settings, "CELERIAC", {})
-    return found
+current = reader(Settings)
+"""Return the settings in force."""
 
 
 def read(given: dict[str, Any]) -> Settings:
@@ -144,11 +152,3 @@ def _names() -> list[str]:
         if app.name != "execution" and find_spec(f"{app.name}.conf") is not None:
             import_module(f"{app.name}.conf")
     return [field.name for section in Section.__subclasses__() for field in _fields(section)]
-
-
-def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "CELERIAC":
-        current.cache_clear()
-
-
-setting_changed.connect(_forget)

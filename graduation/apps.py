@@ -9,3 +9,11 @@ class GraduationConfig(AppConfig):
     name = "graduation"
     verbose_name = "Graduation"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Install the schedule after a migration."""
+        from django.db.models.signals import post_migrate
+
+        from graduation import schedule
+
+        post_migrate.connect(schedule.install_after_migrate, sender=self)

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from execution import ledger
 from execution.cycles import Cycle
-from recovery import conf, failures, fingerprints, masks, patterns, templates
+from recovery import conf, exports, failures, fingerprints, masks, patterns, templates
 from recovery.mining import Template
 from recovery.models import (
     Category,
@@ -89,10 +89,6 @@ def _aggregated(night: date) -> FailureNight:
 
 def export(found: FailureNight) -> None:
     """Hand a night's lines to the exports; made again, they are the same object."""
-    try:
-        from recovery import exports  # type: ignore[attr-defined, unused-ignore]
-    except ImportError:
-        return
     if found.lines:
         exports.export_night(found.night, found.lines)
     FailureNight.objects.filter(pk=found.pk).update(exported_at=Now())

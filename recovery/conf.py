@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
-from django.core.signals import setting_changed
 
 from execution import conf
 
@@ -23,7 +19,11 @@ class Settings(conf.Section):
     """The environment variable that holds the model's key."""
     model_timeout_seconds: float = 30.0
     model_daily_budget: float = 5.0
-    """What may be spent on the model in a day, in the ledger's currency."""
+    """What may be spent on the model in a day (UTC), in the ledger's currency."""
+    model_input_price: float = -1.0
+    """What a million tokens of a question cost; below zero: what the extra's price list says."""
+    model_output_price: float = -1.0
+    """What a million tokens of an answer cost; below zero: what the extra's price list says."""
 
     failure_days: float = 90.0
     """How long failures are kept; patterns stay."""
@@ -37,7 +37,9 @@ class Settings(conf.Section):
     exports: str = ""
     """The name of the storage in `STORAGES` that exports go to; empty: a local folder."""
     exports_folder: str = ""
-    """The local folder of exports; empty: `exports` in Celeriac's home."""
+    """The folder on this host in which exports are kept; empty: `.celeriac/exports` where the process was started."""
+    exports_kept_days: float = 30.0
+    """How long the bytes of an export stay on this host after they were uploaded."""
 
     candidate_lease_seconds: int = 300
     """How long a claimed candidate may go without an evaluation."""
@@ -79,15 +81,5 @@ class Settings(conf.Section):
     incident_step_seconds: float = 90.0
 
 
-@lru_cache(maxsize=1)
-def current() -> Settings:
-    """Return the settings in force."""
-    return conf.checked(Settings, conf.given())
-
-
-def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "CELERIAC":
-        current.cache_clear()
-
-
-setting_changed.connect(_forget)
+current = conf.reader(Settings)
+"""Return the settings in force."""

@@ -32,3 +32,19 @@ class Late(RecoveryError):
 
 class NotAllowed(RecoveryError):
     """The action may not be taken here, or not without a person."""
+
+
+class ExportLost(RecoveryError):
+    """An export's bytes are not where they were kept, or no more what they were."""
+
+
+class ExportDamaged(RecoveryError):
+    """The object in the storage is not what was exported."""
+
+
+class ExportsMisconfigured(RecoveryError):
+    """The settings name no storage that exports could go to."""
+
+
+class CredentialsMissing(RecoveryError):
+    """Vault gives no credentials, and those it gave have expired."""

@@ -26,6 +26,12 @@ SCHEDULE: tuple[Entry, ...] = (
         every=timedelta(hours=1),
         description="Removes failures that are old enough; exports the nights that were cut off.",
     ),
+    Entry(
+        name="celeriac: exports",
+        task="recovery.upload_exports",
+        every=timedelta(minutes=3),
+        description="Uploads exports that wait for their storage, and removes kept bytes that are old.",
+    ),
 )
 
 

@@ -25,3 +25,11 @@ def tidy_failures() -> None:
     from recovery import aggregation
 
     aggregation.TIDY.run()
+
+
+@shared_task(name="recovery.upload_exports", ignore_result=True)
+def upload_exports() -> None:
+    """Upload the exports that wait for their storage."""
+    from recovery import uploads
+
+    uploads.UPLOADS.run()

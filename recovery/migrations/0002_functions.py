@@ -2,10 +2,12 @@
 
 from django.db import migrations
 
-from execution.sql import create  # noqa: F401 - the functions come with what needs them
+from execution.sql import create
 
 
 class Migration(migrations.Migration):
     dependencies = [("recovery", "0001_tables"), ("execution", "0002_functions")]
 
-    operations = []
+    operations = [
+        *create("reserve_advice_v1", "settle_advice_v1", app="recovery"),
+    ]

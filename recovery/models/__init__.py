@@ -1,5 +1,6 @@
 """Recovery's tables, one concept a module."""
 
+from recovery.models.advice import AdviceDay
 from recovery.models.candidates import (
     ENDED,
     ActionRecord,
@@ -38,7 +39,7 @@ from recovery.models.outbox import (
 )
 
 __all__ = [
-    "ENDED", "ActionRecord", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
+    "ENDED", "ActionRecord", "AdviceDay", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
     "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern", "FailurePatternExport",
     "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry",
     "IncidentState", "Mode", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity",

@@ -178,12 +178,12 @@ class FailureNight(models.Model):
 class ExportState(models.TextChoices):
     """The life of an export."""
 
-    PENDING_UPLOAD = "pending_upload"  # kept locally; goes up when the storage answers
+    PENDING_UPLOAD = "pending_upload"  # kept on a host's disk; goes up when the storage answers
     UPLOADED = "uploaded"  # verified by its hash
 
 
 class FailurePatternExport(models.Model):
-    """One object that was exported, or waits to be."""
+    """What was exported of one night, or waits to be."""
 
     night = models.DateField(help_text="The night that it tells of.")
     name = models.CharField(max_length=500, unique=True, help_text="The object's name in the storage.")
@@ -191,16 +191,22 @@ class FailurePatternExport(models.Model):
     size = models.BigIntegerField()
     line_count = models.IntegerField(db_default=0)
     state = models.CharField(max_length=16, choices=ExportState.choices, db_default=ExportState.PENDING_UPLOAD)
-    attempt_count = models.IntegerField(db_default=0)
+    kept_on = models.CharField(max_length=255, db_default="", blank=True, help_text="The host that keeps its bytes.")
+    lease_until = models.DateTimeField(null=True, help_text="Until then one uploader has it for itself.")
+    epoch = models.IntegerField(db_default=0, help_text="Rises with each claim; a late uploader's word is refused.")
+    attempt_count = models.IntegerField(db_default=0, help_text="How often it was tried to upload it.")
+    failure_count = models.IntegerField(db_default=0, help_text="How many of these tries failed.")
     last_error = models.TextField(db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     uploaded_at = models.DateTimeField(null=True)
-    verified_at = models.DateTimeField(null=True)
+    verified_at = models.DateTimeField(null=True, help_text="When its hash was last compared with the object's.")
 
     class Meta:
         verbose_name = "export"
+        permissions = [("operate_export", "Can upload and verify exports")]
+        constraints = [models.UniqueConstraint(fields=["night"], name="one_export_per_night")]
         indexes = [
-            models.Index(fields=["created_at"], condition=Q(state="pending_upload"), name="exports_pending"),
+            models.Index(fields=["attempt_count", "id"], condition=Q(state="pending_upload"), name="exports_pending"),
         ]
 
     def __str__(self) -> str:

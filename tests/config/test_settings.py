@@ -98,6 +98,25 @@ def test_secret_key_without_a_home(tmp_path):
         kept_secret(tmp_path / "home" / "secret_key")
 
 
+def test_exports_storage(monkeypatch):
+    """The environment names the bucket of exports, with keys of its own or the way to Vault."""
+    for name, value in {
+        "EXPORTS_BUCKET": "nights",
+        "EXPORTS_ENDPOINT_URL": "https://account.r2.cloudflarestorage.com",
+        "EXPORTS_ACCESS_KEY_ID": "id",
+        "EXPORTS_SECRET_ACCESS_KEY": "key",
+        "VAULT_ADDR": "https://vault:8200",
+        "VAULT_ROLE_ID": "role",
+    }.items():
+        monkeypatch.setenv(name, value)
+    options = settings.exports_storage()["OPTIONS"]
+    assert (options["bucket_name"], options["region_name"], options["access_key"]) == ("nights", "auto", "id")
+    assert "vault" not in options
+    monkeypatch.setenv("EXPORTS_VAULT_PATH", "secret/exports")
+    vault = settings.exports_storage()["OPTIONS"]["vault"]
+    assert (vault["url"], vault["path"], vault["role_id"]) == ("https://vault:8200", "secret/exports", "role")
+
+
 def test_celeriac_options(monkeypatch):
     """CELERIAC_<NAME> becomes an option: numbers and lists as JSON, the rest as text; the home is none."""
     monkeypatch.setenv("CELERIAC_LEASE_SECONDS", "5")

@@ -202,6 +202,26 @@ FLOWS = (
         substrate="failure_pattern_exports",
         who="aggregation: metadata",
         promise="a night run twice, or killed half-way, leaves one export",
+        code="recovery/exports.py, recovery/kept.py, recovery/uploads.py",
+        fault="kill -9 of the exporter before its k-th statement or change of a file, for every k; "
+        "kill -9 while the bucket takes the object, and when it has it; each night run again with other lines",
+        neighbours=(
+            Neighbour(
+                code="uploads.UPLOADS (cycle)",
+                does="uploads what waits, under a lease",
+                test="tests/recovery/test_exports.py::TestTrouble::test_claimed_row_is_left_alone",
+            ),
+            Neighbour(
+                code="manage.py exports; admin",
+                does="uploads, verifies and reads by the same verbs",
+                test="tests/recovery/test_export_admin.py::test_actions",
+            ),
+            Neighbour(
+                code="exports.totals; doctor",
+                does="reads",
+                test="tests/recovery/test_exports.py::TestTrouble::test_pauses_grow_and_end",
+            ),
+        ),
     ),
     Flow(
         number=15,
@@ -280,13 +300,51 @@ FLOWS = (
         substrate="R2",
         who="storage helper",
         promise="500s, time-outs, a cut upload: retried, verified, or kept for later",
+        code="recovery/storages.py, recovery/uploads.py",
+        fault="500, no answer, a connection cut in mid-upload, a body truncated or changed under a 200, a lost answer; "
+        "then five of them in a row",
+        neighbours=(
+            Neighbour(
+                code="exports.download",
+                does="reads: a file whole and verified, or none",
+                test="tests/recovery/test_exports.py::TestVerify::test_download_is_whole_or_nothing",
+            ),
+            Neighbour(
+                code="kept.sweep",
+                does="removes kept bytes once they were uploaded long ago",
+                test="tests/recovery/test_exports.py::TestSweep::test_removes_what_is_old",
+            ),
+        ),
     ),
-    Flow(number=29, substrate="R2", who="aggregation export", promise="the object's hash equals its row's"),
+    Flow(
+        number=29,
+        substrate="R2",
+        who="aggregation export",
+        promise="the object's hash equals its row's",
+        code="recovery/exports.py: verify, recovery/uploads.py",
+        fault="four exporters of one night at once; the object changed, truncated and emptied in its bucket",
+        neighbours=(
+            Neighbour(
+                code="the object gone; its bytes gone as well",
+                does="is said, and the row stays as it is",
+                test="tests/recovery/test_exports.py::TestVerify::test_object_that_is_gone",
+            ),
+        ),
+    ),
     Flow(
         number=30,
         substrate="Vault",
         who="storage helper: credentials",
         promise="lease ends, Vault away: cached until expiry, then a clear error, nothing lost",
+        code="recovery/credentials.py",
+        fault="Vault stopped before the lease ends, and until after it; then started again",
+        neighbours=(
+            Neighbour(
+                code="storages.ExportStorage: refused credentials",
+                does="asks Vault anew at once",
+                test="tests/recovery/test_credentials.py::TestExports::test_rotated_key",
+            ),
+        ),
     ),
     Flow(
         number=31,

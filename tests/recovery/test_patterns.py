@@ -1,8 +1,6 @@
 """Patterns: proposed each night from what came up often, judged by people, and matched by fingerprint, template or words."""
 
 import json
-import sys
-import types
 import uuid
 from datetime import date, timedelta
 from decimal import Decimal
@@ -17,23 +15,19 @@ from execution.models import CycleState, Event
 from execution.schedule import Entry, install
 from recovery import aggregation, candidates, failures, fingerprints, patterns, schedule, templates
 from recovery.exceptions import AlreadyDecided, NotFound
-from recovery.models import FailureMatch, FailureNight, FailurePattern, RecoveryCandidate
+from recovery.models import FailureMatch, FailureNight, FailurePattern, FailurePatternExport, RecoveryCandidate
 from tests.hands import MARKS, side_by_side
 
 pytestmark = MARKS
 NIGHT = date(2026, 3, 1)
+REAL = aggregation.exports.export_night
 
 
 @pytest.fixture(autouse=True)
 def exported(monkeypatch):
     """Stand in for the exports: keep what is handed over."""
     found = []
-    module = types.ModuleType("recovery.exports")
-    module.export_night = lambda night, lines: found.append((night, list(lines)))
-    monkeypatch.setitem(sys.modules, "recovery.exports", module)
-    import recovery
-
-    monkeypatch.setattr(recovery, "exports", module, raising=False)
+    monkeypatch.setattr(aggregation.exports, "export_night", lambda night, lines: found.append((night, list(lines))))
     return found
 
 
@@ -348,6 +342,19 @@ class TestSchedule:
         assert (nightly.crontab.hour, nightly.crontab.minute, nightly.interval) == ("2", "0", None)
         assert PeriodicTask.objects.get(name="celeriac: take in failures").interval.every == 1
         assert install([Entry(name="celeriac: aggregate failures", task="x", at="03:00", description="")]) == 0
+
+
+def test_real_export(transactional_db, folder, exported, monkeypatch):
+    """What a night found is one object, of which every line is a pattern; done twice it stays one."""
+    monkeypatch.setattr(aggregation.exports, "export_night", REAL)
+    for _ in range(3):
+        failed()
+    for _ in range(2):
+        FailureNight.objects.update(exported_at=None)
+        night = aggregation.aggregate(NIGHT)
+    export = FailurePatternExport.objects.get()
+    assert (export.night, export.line_count, export.state) == (NIGHT, 1, "uploaded")
+    assert night.exported_at is not None
 
 
 def test_intake_and_aggregation_do_not_block_each_other(transactional_db):

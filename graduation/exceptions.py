@@ -1,0 +1,17 @@
+"""What can go wrong in graduation, one class per situation that a caller might handle."""
+
+from __future__ import annotations
+
+from execution.exceptions import CeleriacError
+
+
+class GraduationError(CeleriacError):
+    """The base of graduation's errors."""
+
+
+class EnvelopeRejected(GraduationError):
+    """The coordinator does not let an envelope apply; the row says why."""
+
+
+class ObjectivesInvalid(GraduationError):
+    """Some objectives cannot be read; nothing was changed."""

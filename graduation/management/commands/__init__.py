@@ -1,0 +1,1 @@
+"""The command line of graduation: doorways to its verbs, one file a command."""

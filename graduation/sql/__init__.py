@@ -1,0 +1,1 @@
+"""Graduation's SQL: one object a file, named with its version, headed by what it promises."""
