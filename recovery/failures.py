@@ -72,6 +72,10 @@ class Batch:
     stopped: set[tuple[int, uuid.UUID | None]] = field(default_factory=set)
 
 
+Found = tuple[FailureMatch, dict[str, Any]]
+"""A failure, and the error as the ledger keeps it."""
+
+
 # The cycle
 
 
@@ -94,10 +98,10 @@ WATCH = Cycle(name=READER, period=timedelta(seconds=1), step=_watch, is_atomic=F
 
 def _handle(found: Sequence[Event]) -> None:
     """Write what a batch tells, and all that follows from it."""
-    batch = _batch_of(found)
-    made = _without_known(_failures_of(batch))
-    if not made:
+    told = _without_known(_failures_of(_batch_of(found)))
+    if not told:
         return
+    made = _recognised(told)
     patterns.match(made)
     _write(made)
     patterns.count(made)
@@ -136,14 +140,18 @@ def _told(event: Event, *, is_told_by_its_step: bool) -> Iterator[Told]:
 # What is written
 
 
-def _failures_of(batch: Batch) -> list[FailureMatch]:
-    """Return a row for each failure, with its fingerprint; what its attempt cost is settled by now."""
-    made = [_failure(batch.told[row.place], row, batch.stopped) for row in _attempts(batch.told)]
-    found = templates.of([failure.message for failure, _ in made])
-    for (failure, error), template in zip(made, found, strict=True):
+def _failures_of(batch: Batch) -> list[Found]:
+    """Return a row for each failure, and the error that it tells of; what its attempt cost is settled by now."""
+    return [_failure(batch.told[row.place], row, batch.stopped) for row in _attempts(batch.told)]
+
+
+def _recognised(found: Sequence[Found]) -> list[FailureMatch]:
+    """Give failures their templates and fingerprints."""
+    mined = templates.of([failure.message for failure, _ in found])
+    for (failure, error), template in zip(found, mined, strict=True):
         _recognise(failure, error, template.digest if template else "")
         failure.template_id = template.id if template else None
-    return [failure for failure, _ in made]
+    return [failure for failure, _ in found]
 
 
 def _attempts(told: Sequence[Told]) -> list[Any]:
@@ -155,7 +163,7 @@ def _attempts(told: Sequence[Told]) -> list[Any]:
     )
 
 
-def _failure(told: Told, row: Any, stopped: set[tuple[int, uuid.UUID | None]]) -> tuple[FailureMatch, dict[str, Any]]:
+def _failure(told: Told, row: Any, stopped: set[tuple[int, uuid.UUID | None]]) -> Found:
     """Return a row and the error that it tells of."""
     event = told.event
     is_attempt = row.attempt_id is not None and event.kind != "run.parked"
@@ -201,13 +209,14 @@ def _recognise(failure: FailureMatch, error: dict[str, Any], template: str) -> N
     )
 
 
-def _without_known(made: Sequence[FailureMatch]) -> list[FailureMatch]:
+def _without_known(found: Sequence[Found]) -> list[Found]:
     """Leave out what has a row already, and what the same batch tells twice."""
-    by_attempt = {failure.attempt_id: failure for failure in made}
+    by_attempt = {failure.attempt_id: (failure, error) for failure, error in found}
+    if not by_attempt:
+        return []
     known = FailureMatch.objects.filter(attempt_id__in=by_attempt).values_list("attempt_id", flat=True)
-    for attempt_id in list(known) if by_attempt else []:
-        del by_attempt[attempt_id]
-    return list(by_attempt.values())
+    gone = set(known)
+    return [one for attempt_id, one in by_attempt.items() if attempt_id not in gone]
 
 
 def _write(made: Sequence[FailureMatch]) -> None:

@@ -150,6 +150,7 @@ class TestReading:
         assert len(of(run)) == 1
         assert Event.objects.filter(kind="failure.recognised").count() == 1
         assert RecoveryCandidate.objects.count() == 1
+        assert FailureTemplate.objects.get().count == 1
 
     def test_side_by_side(self, failed):
         """Two intakes at once write each failure once, and one template for one message."""
