@@ -73,7 +73,7 @@ def _fork_graph(origin: Run, step: str | None, given: Mapping[str, Any] | None, 
 
     source = _step_of(origin, step) if step is not None else None
     if source is None and before is not None:
-        raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=...")
+        raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=..., or --step NAME")
     mark = _mark_of(source, before) if source is not None and before is not None else None
     stored = catalog.find(f"{origin.workflow}@{origin.version}")
     inputs = stored.bind_input((), {**ledger.unpack(origin.input)["kwargs"], **(given or {})})
@@ -113,7 +113,7 @@ def _keep_ended(origin: Run, fork_id: Any, again: set[str]) -> None:
     ledger.ask_in_transaction(
         "UPDATE execution_step f SET state = s.state, waiting = '', output = s.output, error = s.error, "
         "version = s.version, started_at = s.started_at, ended_at = s.ended_at, pending_count = 0 "
-        "FROM execution_step s WHERE f.run_id = %s AND s.run_id = %s AND s.name = f.name "
+        "FROM execution_step s WHERE f.run_id = %s AND s.run_id = %s AND s.position = f.position AND s.name = f.name "
         "AND NOT f.name = ANY(%s) AND f.position >= 0 AND f.name <> %s AND (s.state IN ('completed', 'skipped') "
         "OR s.state = 'failed' AND s.options ->> 'on_failure' = 'continue')",
         [fork_id, origin.id, list(again), planning.OUTPUTS],

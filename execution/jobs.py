@@ -242,7 +242,8 @@ def _open(task: SkillTask, template: dict[str, Any], run: Run, *, count: int, ch
     if run.deadline_at is not None:
         Timer.objects.create(kind="deadline", due_at=run.deadline_at, run_id=run.id)
     runs.note("run.opened", run, {"workflow": run.workflow})
-    runs.note("job.spawned", run, {"skill": task.name, "items": count, "chunk": chunk, "lanes": parallel})
+    told = {"skill": task.name, "items": count, "chunk": chunk, "lanes": parallel}
+    runs.note("job.spawned", run, told if count else told | {"reason": "it was given no item, and completes at once"})
     _ring_after_commit([step.id for step in steps])
     return Job.objects.select_related("run").get(pk=job.pk)
 
@@ -392,7 +393,7 @@ def _results(job_id: uuid.UUID, states: list[str]) -> Iterator[Result]:
         last = page[-1].position
 
 
-def wait(job: Job | uuid.UUID | str, *, timeout: float | None = None) -> Progress:
+def wait(job: Job | uuid.UUID | str, *, timeout: Duration | None = None) -> Progress:
     """Wait for a job's end, then return its progress; raises RunFailed, RunCancelled and WaitedTooLong, as for runs."""
     found = get(job)
     runs.wait(found.run_id, timeout=timeout)

@@ -22,7 +22,7 @@ from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 from execution import doorbell, ids, ledger, values
-from execution.durations import Duration
+from execution.durations import Duration, seconds
 from execution.exceptions import (
     KeyReused,
     NotCommitted,
@@ -434,20 +434,21 @@ def result(run: Run | uuid.UUID | str) -> Any:
     return ledger.unpack(last.output) if last else None
 
 
-def wait(run: Run | uuid.UUID | str, *, timeout: float | None = None) -> Any:
+def wait(run: Run | uuid.UUID | str, *, timeout: Duration | None = None) -> Any:
     """Wait for a run's end, then return its result."""
+    patience = None if timeout is None else seconds(timeout, name="timeout")
     found = get(run)
     if connection.in_atomic_block and not ledger.ask("SELECT 1 FROM execution_run WHERE id = %s", [found.id]):
         raise NotCommitted(
             f"run {found.id} is waited for inside the transaction that opened it, and no worker can see it before the "
             "commit: wait after the transaction, or open the run outside of it"
         )
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if patience is None else time.monotonic() + patience
     pause_seconds = 0.002
     while not Run.objects.filter(pk=found.id, state__in=ENDED).exists():
         if deadline is not None and time.monotonic() > deadline:
             raise WaitedTooLong(
-                f"run {found.id} did not end in {timeout} s; `manage.py why {found.id}` says what it waits for"
+                f"run {found.id} did not end in {patience or 0:g} s; `manage.py why {found.id}` says what it waits for"
             )
         time.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 1.2, 0.5)

@@ -186,11 +186,11 @@ class SkillTask(DjangoTask):
         """Give the app's workers a keeper, monitors a sight of every step, and results the ledger."""
         if not cls.name or cls.name.startswith("celery."):
             return
-        from execution import flower_events, presence, results
+        from execution import flower_events, presence, results, unknown_skills
 
         cls.acks_late = False
         app.steps["worker"].add(presence.KeeperStep)
-        app.steps["consumer"].add(flower_events.ListenedStep)
+        app.steps["consumer"] |= {flower_events.ListenedStep, unknown_skills.UnknownSkillStep}
         results.install(app)
 
     @property

@@ -239,6 +239,11 @@ def _shipped() -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(LIBRARY.glob("*.yaml"))}
 
 
+def shipped() -> dict[str, Definition]:
+    """Return the workflows that come with the package; no database is asked."""
+    return {name: _shipped_definition(name) for name in _shipped()}
+
+
 @functools.cache
 def _shipped_definition(name: str) -> Definition:
     return reading.load(_shipped()[name])

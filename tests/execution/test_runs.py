@@ -1,11 +1,13 @@
 """Runs: started once per key and only when the caller commits; paused, cancelled, retried, forked, waited for."""
 
 import datetime as dt
+import io
 import time
 import uuid
 from unittest import mock
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
@@ -21,7 +23,7 @@ from execution.exceptions import (
     RunUnknown,
     WaitedTooLong,
 )
-from execution.models import Event, Run, Step, Timer
+from execution.models import Agent, Event, Run, Step, Timer
 from execution.skills import skill
 from tests import hands
 
@@ -447,6 +449,31 @@ def test_wait_gives_up_in_time_and_says_where_to_look():
     with pytest.raises(WaitedTooLong, match=f"did not end in 0.1 s; `manage.py why {run.id}`"):
         run.wait(timeout=0.1)
     assert time.monotonic() - began < 2
+
+
+def test_wait_takes_a_length_of_time_and_refuses_what_is_none():
+    """A time-out is written as any other length of time; what is none is said before anything is waited for."""
+    run = add.start(left=1)
+    with pytest.raises(WaitedTooLong, match="did not end in 1 s"):
+        run.wait(timeout="1s")
+    with pytest.raises(OptionInvalid, match="timeout is 'x'; write seconds"):
+        run.wait(timeout="x")
+
+
+def test_run_whose_agent_is_gone_is_listed(client, admin_user):
+    """A run outlives its agent's row, and is listed, told and explained all the same."""
+    Agent.objects.create(name="scout")
+    run = add.start(left=1, agent="scout")
+    Agent.objects.filter(name="scout")._raw_delete("default")
+    gone = f"(agent {run.agent_id} is gone)"
+    out = io.StringIO()
+    call_command("runs", stdout=out)
+    call_command("run", str(run.id), stdout=out)
+    call_command("why", str(run.id), stdout=out)
+    assert out.getvalue().count(gone) >= 2
+    client.force_login(admin_user)
+    assert gone in client.get("/admin/execution/run/").content.decode()
+    assert client.get(f"/admin/execution/run/{run.id}/change/").status_code == 200
 
 
 def test_wait_in_the_transaction_that_opened_the_run_raises_at_once(stage):
