@@ -326,6 +326,26 @@ EVALUATIONS = Figure(
     target=at_least(200, "candidates/s"),
 )
 
+FAILURES = Figure(
+    name="failures_per_s",
+    title="Failures taken in per second, from the log to a row with fingerprint, template, pattern and candidate",
+    unit="failures/s",
+    better="higher",
+    ours=_ours("failures_per_s", count=6000, quick_count=1500),
+    peers={},
+    target=at_least(2000, "failures/s"),
+)
+
+FAILURES_TRIED_AGAIN = Figure(
+    name="failures_tried_again_per_s",
+    title="The same of failures that are tried again, which open no candidate",
+    unit="failures/s",
+    better="higher",
+    ours=_ours("failures_per_s", count=6000, quick_count=1500, options=("ending=retrying",)),
+    peers={},
+    target=at_least(2000, "failures/s"),
+)
+
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
@@ -345,4 +365,6 @@ FIGURES = (
     WEBHOOK_RATE,
     WEBHOOK_LATENCY,
     EVALUATIONS,
+    FAILURES,
+    FAILURES_TRIED_AGAIN,
 )

@@ -45,6 +45,24 @@ SCHEDULE: tuple[Entry, ...] = (
         description="Removes what handlers did with events of long ago.",
     ),
     Entry(
+        name="celeriac: take in failures",
+        task="recovery.take_in_failures",
+        every=timedelta(seconds=1),
+        description="Takes in what failed, with its fingerprint and pattern, and opens candidates.",
+    ),
+    Entry(
+        name="celeriac: aggregate failures",
+        task="recovery.aggregate_failures",
+        at="02:00",
+        description="Proposes patterns for what failed often and no pattern knows, and exports them.",
+    ),
+    Entry(
+        name="celeriac: tidy failures",
+        task="recovery.tidy_failures",
+        every=timedelta(hours=1),
+        description="Removes failures that are old enough; exports the nights that were cut off.",
+    ),
+    Entry(
         name="celeriac: exports",
         task="recovery.upload_exports",
         every=timedelta(minutes=3),

@@ -5,9 +5,11 @@ from recovery.admin import (
     candidates,
     dead_letters,
     exports,
+    failures,
     handlers,
     handlings,
     locks,
+    patterns,
     suggestion_actions,
     webhooks,
 )
@@ -17,9 +19,11 @@ __all__ = [
     "candidates",
     "dead_letters",
     "exports",
+    "failures",
     "handlers",
     "handlings",
     "locks",
+    "patterns",
     "suggestion_actions",
     "webhooks",
 ]

@@ -251,6 +251,26 @@ FLOWS = (
         substrate="failure_matches",
         who="aggregation: unmatched",
         promise="a failure arriving in mid-aggregation is in this night's or the next, never in neither",
+        code="recovery/aggregation.py",
+        fault="failures arrive while the night stands still half-way; it is killed by kill -9, and done again with more arriving",
+        tests=(
+            "tests/recovery/test_patterns.py::TestAggregation::test_taken_in_meanwhile",
+            "tests/recovery/test_patterns.py::TestAggregation::test_two_at_once",
+        ),
+        neighbours=(
+            Neighbour(
+                code="failures.take_in",
+                does="writes a failure once, however often the log is read, and matches what has a pattern",
+                test="tests/recovery/test_failures.py::TestReading::test_read_again",
+            ),
+            Neighbour(
+                code="failures.forget",
+                does="removes old failures, none with an open candidate",
+                test="tests/recovery/test_failures.py::TestLeaving::test_old_failures_leave",
+            ),
+            Neighbour(code="candidates.open_for", does="reads what intake wrote, in the same transaction"),
+            Neighbour(code="manage.py failures, patterns; admin", does="reads"),
+        ),
     ),
     Flow(
         number=14,

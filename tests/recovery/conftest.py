@@ -1,11 +1,9 @@
 """What the tests hold: an empty log, a receiver of webhooks, an object store behind a wire that breaks, and a Vault."""
 
 import pytest
-from django.db import connection
 
-from execution import agents, ledger, openings
-from recovery import uploads
-from tests.hands import Hands
+from recovery import templates, uploads
+from tests.execution.conftest import _nothing_connected, _nothing_remembered, hands, stage  # noqa: F401 - fixtures
 from tests.receivers import Receiver
 from tests.recovery.object_store import BUCKET, KEY, ObjectStore
 from tests.recovery.vault_server import VaultServer
@@ -58,27 +56,6 @@ def _no_pauses(monkeypatch):
     monkeypatch.setattr(uploads, "SHORTEST_PAUSE_SECONDS", 0.0)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_connected(django_db_setup):
-    """Close this thread's own connection to the ledger before the database is dropped."""
-    yield
-    ledger.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered(request):
-    """Forget looked-up ids; empty the log, which Django does not know as its own."""
-    marker = request.node.get_closest_marker("django_db")
-    if "transactional_db" in request.fixturenames or (marker and marker.kwargs.get("transaction")):
-        request.getfixturevalue("transactional_db")
-        with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE execution_event")
-    yield
-    agents.forget()
-    openings.forget()
-    ledger.close()
-
-
 @pytest.fixture
 def receiver(settings, transactional_db):
     """Have a receiver of webhooks on loopback, which may be sent to; whoever delivers is stopped before it goes."""
@@ -91,9 +68,8 @@ def receiver(settings, transactional_db):
     made.close()
 
 
-@pytest.fixture
-def hands(transactional_db):
-    """Claim, perform and finish steps in this process."""
-    found = Hands()
-    yield found
-    found.close()
+@pytest.fixture(autouse=True)
+def _no_templates():
+    """Forget the templates of the last test."""
+    yield
+    templates.forget()
