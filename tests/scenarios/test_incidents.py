@@ -81,9 +81,7 @@ def test_approval_after_the_death_of_every_worker(workers, eventually, out_of_or
 
 @pytest.mark.slow
 def test_incident_over_a_restart_of_everything(workers, eventually, out_of_order, monkeypatch):
-    """The cycles do it all by themselves: window, snapshot, incident, run; then workers and servers are restarted, and a
-    person approves: what failed is retried once, completed, verified, and told.
-    """
+    """The cycles open it; workers and servers are restarted; a person approves; what failed completes, and it is over."""
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
     crew = [workers(skills=SKILLS, queues=queue, concurrency=2) for queue in ("default", "celeriac")]
