@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -262,17 +262,19 @@ class Verified:
 
     is_resolved: bool
     text: str
+    is_decided: bool = True
+    """Whether looking again later could not tell more: where nothing has gone well yet, nothing is known."""
 
 
 def verify(plan: Plan, results: Sequence[dict[str, Any]], nodes: Sequence[str], since: datetime) -> Verified:
     """Tell whether what was done has held, and whether anything has failed since."""
     held = VERIFIED.get(plan.verb, _held_nothing)(results)
-    if not held.is_resolved:
+    if held.is_decided and not held.is_resolved:
         return held
     count = correlation.trouble_since(nodes, since)
     if count:
         return Verified(is_resolved=False, text=f"{held.text}; it still fails: {words.counted(count, 'time')} since")
-    return Verified(is_resolved=True, text=f"{held.text}; nothing has failed since")
+    return replace(held, text=f"{held.text}; nothing has failed since")
 
 
 def _held_nothing(results: Sequence[dict[str, Any]]) -> Verified:
@@ -284,7 +286,7 @@ def _runs_went_on(results: Sequence[dict[str, Any]]) -> Verified:
     states = list(Run.objects.filter(pk__in=wanted).values_list("state", flat=True))
     failed, completed = states.count(RunState.FAILED), states.count(RunState.COMPLETED)
     text = f"{completed} of {words.counted(len(states), 'run')} completed, {failed} failed again"
-    return Verified(is_resolved=failed == 0 and bool(states), text=text)
+    return Verified(is_resolved=completed > 0 and failed == 0, text=text, is_decided=completed > 0 or failed > 0)
 
 
 VERIFIED: dict[str, Callable[[Sequence[dict[str, Any]]], Verified]] = {
@@ -296,7 +298,7 @@ VERIFIED: dict[str, Callable[[Sequence[dict[str, Any]]], Verified]] = {
 }
 """How each verb is verified, beside that nothing fails any more."""
 
-_OF_RUNS = "none of the runs has failed again, and nothing fails any more"
+_OF_RUNS = "a run has completed, none has failed again, and nothing fails any more"
 VERIFICATION = {
     verb: _OF_RUNS if held is _runs_went_on else "nothing fails any more" for verb, held in VERIFIED.items()
 }

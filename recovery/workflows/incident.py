@@ -26,6 +26,7 @@ from recovery.occurrences import OWN_PRODUCER
 from recovery.remedies import Plan
 
 PROMPT_VERSION = "1"
+_LOOKS = 8
 _PARTS: dict[str, Any] = {
     "retries": 2,
     "breaker": "",
@@ -229,12 +230,14 @@ def remediate(ctx: Context, incident: str, after: str, approval: dict[str, Any] 
 
 @skill("recovery.incident.verify", **_PARTS)
 def verify(ctx: Context, incident: str, after: str) -> Resolved:
-    """Say whether it has helped."""
+    """Say whether it has helped; where nothing has gone well yet, look again until the step's time is nearly over."""
+    for look in range(_LOOKS):
+        if _verified(incidents.get(incident)).is_decided:
+            break
+        ctx.sleep(f"look-{look}", seconds=conf.current().incident_step_seconds / (_LOOKS + 2))
 
     def make(held: Incident) -> Part:
-        done = held.entries.get(key="remediate")
-        plan = Plan.of(done.data["plan"])
-        found = remedies.verify(plan, done.data["results"], held.services, done.at)
+        found = _verified(held)
         return Part(
             action="approve" if found.is_resolved else "escalate",
             kind="verified",
@@ -244,6 +247,11 @@ def verify(ctx: Context, incident: str, after: str) -> Resolved:
 
     done: Resolved = _once(ctx, incident, "verify", make, parents=lambda _: [uuid.UUID(after)])
     return done
+
+
+def _verified(held: Incident) -> remedies.Verified:
+    done = held.entries.get(key="remediate")
+    return remedies.verify(Plan.of(done.data["plan"]), done.data["results"], held.services, done.at)
 
 
 def _once(

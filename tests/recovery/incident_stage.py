@@ -101,14 +101,14 @@ def _perform(name, target, parameters, *, by, reason=""):
 
 
 def play(hands, run_id, *, most=30):
-    """Perform a run's steps until none is ready; timers are due at once."""
+    """Perform a run's steps, and those of runs that it lets go on, until none is ready; timers are due at once."""
     for _ in range(most):
-        ready = list(Step.objects.filter(run_id=run_id, state="ready").order_by("position"))
-        waiting = list(Step.objects.filter(run_id=run_id, state="waiting").exclude(waiting="signal"))
-        for step in waiting:
+        for step in Step.objects.filter(run_id=run_id, state="waiting").exclude(waiting="signal"):
             hand.make_due(step)
-        if waiting:
-            ledger.ask("SELECT * FROM execution_wake_v1()")
+        ledger.ask("SELECT * FROM execution_wake_v1()")
+        going_on = Run.objects.filter(state__in=["pending", "running"]).values("id")
+        ready = list(Step.objects.filter(run_id__in=going_on, state="ready").order_by("position"))
+        waiting = Step.objects.filter(run_id=run_id, state="waiting").exclude(waiting="signal").exists()
         if not (ready or waiting) or Run.objects.get(pk=run_id).is_ended:
             return
         for step in ready:

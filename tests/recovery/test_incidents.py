@@ -115,7 +115,7 @@ class TestAnswering:
         incident, broken = stage.opened()
         stage.play(hands, incident.run_id)
         assert stage.states(incident.run_id)["approve"] == "skipped"
-        assert {Run.objects.get(pk=run.id).state for run in broken} == {"running"}
+        assert {Run.objects.get(pk=run.id).state for run in broken} == {"completed"}
         stage.watch()
         incident.refresh_from_db()
         assert incident.state == IncidentState.RESOLVED, list(incident.entries.values_list("text", flat=True))
@@ -195,6 +195,19 @@ class TestAnswering:
         assert (incident.state, stage.counted()) == ("failed", 14)
         assert "it still fails" in incident.entries.last().text
 
+    def test_nothing_gone_well_is_no_resolution(self, hands, monkeypatch, settings):
+        """Where what was retried neither completes nor fails in the step's time, nothing is known, and a person goes on."""
+        settings.CELERIAC = settings.CELERIAC | {"incident_step_seconds": 0.1}
+        stage.with_retry(monkeypatch)
+        stage.template()
+        incident, broken = stage.opened()
+        monkeypatch.setattr(stage.hand.Hands, "perform", _but_not({run.id for run in broken}))
+        stage.play(hands, incident.run_id, most=200)
+        stage.watch()
+        incident.refresh_from_db()
+        assert incident.state == "failed"
+        assert "0 of 6 runs completed" in incident.entries.last().text
+
     def test_runs_that_have_recovered_need_nothing(self, hands, monkeypatch):
         """A run that goes on already is not done anything to; that is no failure of the remediation."""
         stage.with_retry(monkeypatch)
@@ -231,6 +244,12 @@ class TestAnswering:
         stage.play(hands, incident.run_id)
         stage.correlate(2000), stage.watch(2000)
         assert (Window.objects.count(), Incident.objects.count()) == (1, 1)
+
+
+def _but_not(left):
+    """Return hands that leave these steps alone."""
+    perform = stage.hand.Hands.perform
+    return lambda self, step: perform(self, step) if step.id not in left else step
 
 
 class TestOnce:
