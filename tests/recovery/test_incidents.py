@@ -15,6 +15,8 @@ from execution.workflows import catalog
 from recovery import incidents, remedies
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Incident, IncidentEntry, IncidentState, Window
+from tests.conftest import REPOSITORY
+from tests.execution.test_commands import typed
 from tests.hands import MARKS, side_by_side
 from tests.recovery import incident_stage as stage
 
@@ -103,6 +105,13 @@ class TestOpening:
         stage.breach(data={"severity": "low"})
         stage.correlate(), stage.watch(200)
         assert Incident.objects.get().severity == "low"
+
+
+def test_shipped_workflow_is_right():
+    """The definition passes every check, with the skills that it names; it is there by name without being registered."""
+    assert "incident.yaml" in typed("workflow", "validate", str(REPOSITORY / "recovery" / "workflows"), "--strict")
+    assert "incident" in catalog.names()
+    assert catalog.find("incident").definition.needs["remediate"] == ("approve", "investigate")
 
 
 class TestAnswering:

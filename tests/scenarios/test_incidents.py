@@ -18,7 +18,7 @@ from tests import incident_skills as shop
 
 SKILLS = "tests.incident_skills,tests.incident_verbs"
 QUICK = {
-    "CELERIAC_CORRELATION_GAP_SECONDS": "3",
+    "CELERIAC_CORRELATION_GAP_SECONDS": "10",
     "CELERIAC_CORRELATION_LATE_SECONDS": "1",
     "CELERIAC_INCIDENT_WATCH_SECONDS": "2",
 }
@@ -95,6 +95,8 @@ def test_incident_over_a_restart_of_everything(workers, eventually, out_of_order
         return found if found is not None and waits(found) else None
 
     incident = eventually(incident_waits, timeout=90, every=1, message="the cycles open an incident, and its run asks")
+    plan = incidents.waits_for(incident)["plan"]
+    assert (plan["action"], len(plan["targets"])) == ("retry", 6), plan
     snapshot = Window.objects.get(pk=incident.window_id)
     assert snapshot.details["affected"][0]["node"] == "service:till"
     assert incident.severity in ("high", "critical")
@@ -117,6 +119,9 @@ def test_incident_over_a_restart_of_everything(workers, eventually, out_of_order
     eventually(is_over, timeout=90, every=1, message="the cycles notice the end")
     incident.refresh_from_db()
     assert incident.state == "resolved", list(incident.entries.values_list("text", flat=True))
+    eventually(
+        lambda: set(Run.objects.filter(pk__in=broken).values_list("state", flat=True)) == {"completed"}, timeout=60
+    )
     assert sorted((out_of_order / "taken").read_text().split()) == [str(number) for number in range(6)]
     assert Attempt.objects.filter(run_id__in=broken).count() == 12
     kinds = [kind for kind in incident.entries.values_list("kind", flat=True) if kind != "told"]
