@@ -8,6 +8,7 @@ that dies in between leaves a window without one, and the next pass makes it.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -30,8 +31,9 @@ log = structlog.get_logger(__name__)
 READER = "recovery.correlation"
 PRODUCER = "recovery.correlation"
 _STATE = "recovery.windows"
-_BATCH = 1000
-_BATCHES = 20
+_BATCH = 2000
+_PASS_SECONDS = 5.0
+_BEFORE_BIRTH = timedelta(hours=1)
 _SNAPSHOTS_MOST = 20
 _SUSPECTS_MOST = 20
 _TIDY_MOST = 10_000
@@ -49,9 +51,10 @@ def fold(*, now: datetime | None = None) -> int:
     held = CycleState.objects.select_for_update(skip_locked=True).filter(pk=_STATE).first()
     if held is None:
         return 0
-    reading = Reading(held.state.setdefault("versions", {}))
     clock = now or ledger.ask_in_transaction("SELECT clock_timestamp() AS now")[0].now
-    count, last_at = _read(reading)
+    reading = Reading(held.state.setdefault("versions", {}))
+    held.state.setdefault("since", windows.stamp(clock - _BEFORE_BIRTH))
+    count, last_at = _read(reading, datetime.fromisoformat(held.state["since"]))
     watermark = (last_at or clock) - Limits.current().late
     if "watermark" in held.state:
         watermark = max(watermark, datetime.fromisoformat(held.state["watermark"]))
@@ -61,21 +64,25 @@ def fold(*, now: datetime | None = None) -> int:
     return count
 
 
-def _read(reading: Reading) -> tuple[int, datetime | None]:
-    """Keep what the log tells as occurrences; where it tells more than one pass takes, also say how far it has come."""
-    seen: list[Event] = []
-    count = 0
+def _read(reading: Reading, since: datetime) -> tuple[int, datetime | None]:
+    """Keep what the log tells as occurrences; where it tells more than one pass takes, also say how far it has come.
+
+    What lies long before the first pass is history, and about that nobody is called.
+    """
+    count, ends_at, last = 0, time.monotonic() + _PASS_SECONDS, list[Event]()
 
     def keep(batch: list[Event]) -> None:
-        seen[:] = batch[-1:]
-        Occurrence.objects.bulk_create(reading.of(batch), ignore_conflicts=True)
+        last[:] = batch[-1:]
+        found = [one for one in batch if one.at >= since]
+        Occurrence.objects.bulk_create(reading.of(found), ignore_conflicts=True)
 
-    for _ in range(_BATCHES):
+    while True:
         read = events.consume(READER, keep, limit=_BATCH)
         count += read
         if read < _BATCH:
             return count, None
-    return count, seen[0].at
+        if time.monotonic() > ends_at:
+            return count, last[0].at
 
 
 def _settle(reading: Reading, watermark: datetime) -> None:
@@ -145,9 +152,13 @@ def _forget(folded: Sequence[Occurrence], watermark: datetime) -> None:
     """Remove what is folded; changes stay as long as a window may still begin after them."""
     limits = Limits.current()
     oldest = watermark - timedelta(minutes=conf.current().suspect_minutes) - limits.most - limits.gap
-    changes = [one.id for one in folded if one.is_change]
-    Occurrence.objects.filter(pk__in=changes).update(is_folded=True)
-    Occurrence.objects.filter(pk__in=[one.id for one in folded if not one.is_change]).delete()
+    ledger.ask_in_transaction(
+        "UPDATE recovery_occurrence SET is_folded = true WHERE id = ANY(%s)",
+        [[one.id for one in folded if one.is_change]],
+    )
+    ledger.ask_in_transaction(
+        "DELETE FROM recovery_occurrence WHERE id = ANY(%s)", [[one.id for one in folded if not one.is_change]]
+    )
     Occurrence.objects.filter(is_change=True, is_folded=True, at__lt=oldest).delete()
 
 

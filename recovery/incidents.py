@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -63,10 +64,18 @@ def _each(rows: Iterable[Any], verb: Callable[[Any], Any]) -> Iterable[bool]:
 
 def _to_open() -> QuerySet[Window]:
     """Return the windows whose snapshot is grave enough and has no incident."""
-    least = conf.current().incident_least
-    grave = [one for one in Severity if windows.is_at_least(one, least)]
+    grave = [one for one in Severity if windows.is_at_least(one, _least())]
     found = Window.objects.filter(snapshot_id__isnull=False, incident=None)
     return found.filter(Q(severity__in=grave) | Q(breach_at__isnull=False)).order_by("started_at")[:_MOST]
+
+
+def _least() -> str:
+    """Return the severity from which on a snapshot opens an incident."""
+    least = conf.current().incident_least
+    if least not in Severity.values:
+        words_known = ", ".join(Severity.values)
+        raise ImproperlyConfigured(f"CELERIAC['incident_least'] is {least!r}; it is one of {words_known}")
+    return least
 
 
 def open_for_window(window: Window) -> Incident | None:

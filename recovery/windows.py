@@ -8,6 +8,7 @@ them one.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,32 +122,52 @@ def _age(window: Window) -> tuple[datetime, Any]:
 
 
 def _take(window: Window, one: Occurrence) -> None:
-    window.services = sorted({*window.services, *one.nodes})
+    """Add an occurrence to what a window says; in place, because a storm brings thousands."""
+    if not set(window.services).issuperset(one.nodes):
+        window.services = sorted({*window.services, *one.nodes})
     window.started_at = min(window.started_at, one.at)
     window.last_at = max(window.last_at, one.at)
     if one.kind == f"verdict.{BREACH}":
         window.breach_at = min(window.breach_at or one.at, one.at)
-    window.counts = _sums(window.counts, {one.kind: 1})
+    window.counts[one.kind] = window.counts.get(one.kind, 0) + 1
     window.severity = worst(window.severity, one.severity)
     if one.record_id is not None and one.kind.startswith("verdict."):
-        window.verdicts = sorted({*window.verdicts, one.record_id})[:_RECORDS_MOST]
-    window.details = _merged(window.details, _told(one))
+        _insert(window.verdicts, one.record_id, most=_RECORDS_MOST)
+    _tell(window.details, one)
 
 
-def _told(one: Occurrence) -> dict[str, Any]:
-    """Return what a window keeps of an occurrence for its story."""
-    found: dict[str, Any] = {}
+def _tell(details: dict[str, Any], one: Occurrence) -> None:
+    """Keep of an occurrence what a window's story needs."""
     if not one.is_change:
-        found["first"] = dict.fromkeys(one.nodes, stamp(one.at))
-        found["seen"] = dict.fromkeys(one.nodes, 1)
+        first, seen, moment = details.setdefault("first", {}), details.setdefault("seen", {}), stamp(one.at)
+        for node in one.nodes:
+            first[node] = min(first.get(node, moment), moment)
+            seen[node] = seen.get(node, 0) + 1
     if one.run_id is not None and one.kind == "run.failed":
-        found["runs"] = [str(one.run_id)]
+        _insert(details.setdefault("runs", []), str(one.run_id), most=_RUNS_MOST)
     if one.record_id is not None and one.kind.startswith("assessment."):
-        found["assessments"] = [str(one.record_id)]
+        _insert(details.setdefault("assessments", []), str(one.record_id), most=_RECORDS_MOST)
     if "type" in one.data:
-        key = "|".join(one.data.get(part, "") for part in ("skill", "kind", "type"))
-        found["errors"] = {key: {"count": 1, "message": one.data.get("message", "")}}
-    return found
+        _tell_error(details.setdefault("errors", {}), one.data)
+
+
+def _tell_error(errors: dict[str, Any], data: Mapping[str, Any]) -> None:
+    key = "|".join(data.get(part, "") for part in ("skill", "kind", "type"))
+    message = data.get("message", "")
+    found = errors.setdefault(key, {"count": 0, "message": message})
+    found["count"] += 1
+    found["message"] = min(found["message"], message)
+    if len(errors) > _ERRORS_MOST:
+        rarest = min(errors, key=lambda one: (errors[one]["count"], one))
+        del errors[rarest]
+
+
+def _insert(kept: list[Any], one: Any, *, most: int) -> None:
+    """Keep the least of so many, in order and once."""
+    place = bisect_left(kept, one)
+    if place < most and (place == len(kept) or kept[place] != one):
+        kept.insert(place, one)
+        del kept[most:]
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

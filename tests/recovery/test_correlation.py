@@ -1,8 +1,7 @@
 """Correlation: what the log tells becomes windows and snapshots, once, whatever dies in between and however it is late."""
 
 import os
-import random
-import signal
+import subprocess
 import sys
 from datetime import timedelta
 
@@ -21,6 +20,7 @@ from recovery.models import Incident, Occurrence, Window
 from tests import topology_skills as _skills  # noqa: F401 - registers them
 from tests.hands import MARKS, side_by_side
 from tests.recovery import incident_stage as stage
+from tests.workers import REPOSITORY, test_environment
 
 pytestmark = MARKS
 
@@ -37,6 +37,26 @@ def _empty(transactional_db):
     agents.forget()
     openings.forget()
     ledger.close()
+
+
+# Lets the cycle pass again and again, a few events at a time, in children that are killed wherever they are.
+PASSING = """
+import os, random, signal, time
+import django; django.setup()
+from datetime import timedelta
+from django.utils import timezone
+from recovery import correlation
+correlation._BATCH, correlation._PASS_SECONDS = 10, -1
+chance = random.Random(7)
+for _ in range(15):
+    child = os.fork()
+    while child == 0:
+        correlation.correlate(now=timezone.now() + timedelta(seconds=200))
+    time.sleep(chance.uniform(0.2, 1.2))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    print("killed")
+"""
 
 
 def snapshots():
@@ -151,6 +171,15 @@ class TestReading:
         stage.correlate()
         assert sorted(Window.objects.values_list("services", flat=True)) == [["agent:quick"], ["agent:slow"]]
 
+    def test_history_is_no_trouble(self):
+        """What failed long before correlation was there opens nothing; what fails from then on is read, however late."""
+        stage.failed(ago=4000)
+        stage.correlate(0)
+        assert stage.counted() == 0
+        stage.failed(ago=3000)
+        stage.correlate()
+        assert stage.counted() == 2
+
 
 class TestTelling:
     """The snapshot and its summary."""
@@ -227,7 +256,7 @@ class TestOnce:
     def test_backlog_is_one_window(self, monkeypatch):
         """After a pause a backlog of many batches is folded as if it had been read in time."""
         monkeypatch.setattr(correlation, "_BATCH", 7)
-        monkeypatch.setattr(correlation, "_BATCHES", 1)
+        monkeypatch.setattr(correlation, "_PASS_SECONDS", -1)
         for number in range(20):
             stage.failed(ago=3000 - number * 50)
         for _ in range(20):
@@ -241,56 +270,17 @@ class TestOnce:
         """Passes that are killed at any moment lose nothing and double nothing; the windows are those of a calm night."""
         for number in range(150):
             skill = ("tests.add", "map.charge", "map.order")[number % 3]
-            stage.failed(skill, ago=4000 - number * 10)
-        chance = random.Random(7)
-        deadline = timezone.now() + timedelta(seconds=60)
-        kills = 0
-        while kills < 12 and timezone.now() < deadline:
-            child = _passing()
-            _wait_a_little(chance.uniform(0.0, 0.35))
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            kills += 1
+            stage.failed(skill, ago=3000 - number * 10)
+        breeder = subprocess.run(
+            [sys.executable, "-c", PASSING], cwd=REPOSITORY, env=os.environ | test_environment(), check=True,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert breeder.stdout.split() == ["killed"] * 15
         while stage.correlate():
             pass
-        assert kills == 12
         assert stage.counted() == 300
-        assert [one.window_end_at - one.window_start_at for one in snapshots()] == [
-            timedelta(seconds=870),
-            timedelta(seconds=570),
-        ] * 3
+        assert sorted(sum(one.data["counts"].values()) for one in snapshots()) == [40] * 3 + [60] * 3
         assert {one.data["window"] for one in snapshots()} == {str(one.id) for one in Window.objects.all()}
-
-
-def _passing():
-    """Return the id of a process that lets the cycle pass again and again, a few events at a time."""
-    import subprocess
-
-    from tests.workers import REPOSITORY, test_environment
-
-    code = (
-        "import django; django.setup()\n"
-        "from datetime import timedelta\n"
-        "from django.utils import timezone\n"
-        "from recovery import correlation\n"
-        "correlation._BATCH, correlation._BATCHES = 10, 1\n"
-        "print('ready', flush=True)\n"
-        "while True: correlation.correlate(now=timezone.now() + timedelta(seconds=200))\n"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ | test_environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert child.stdout.readline()
-    child.returncode = 0  # it is waited for by its id
-    child.stdout.close()
-    return child.pid
-
-
-def _wait_a_little(seconds):
-    import time
-
-    time.sleep(seconds)  # where the kill falls is chance, and seeded
 
 
 def test_window_that_is_absorbed_hands_its_incident_over():
