@@ -219,12 +219,12 @@ def _known(keys: Iterable[uuid.UUID]) -> list[uuid.UUID]:
 # What incidents ask
 
 
-def trouble_since(nodes: Iterable[str], moment: datetime) -> int:
-    """Return how often something went wrong with these nodes since a moment, as far as the log was read."""
+def is_trouble_since(nodes: Iterable[str], moment: datetime) -> bool:
+    """Tell whether something went wrong with these nodes since a moment, as far as the log was read."""
     wanted = list(nodes)
     later = Window.objects.filter(services__overlap=wanted, last_at__gt=moment, details__has_key="first")
     pending = Occurrence.objects.filter(nodes__overlap=wanted, at__gt=moment, is_change=False, is_folded=False)
-    return later.count() + pending.count()
+    return pending.exclude(kind="step.retrying").exists() or later.exists()
 
 
 def tidy() -> int:

@@ -271,9 +271,8 @@ def verify(plan: Plan, results: Sequence[dict[str, Any]], nodes: Sequence[str], 
     held = VERIFIED.get(plan.verb, _held_nothing)(results)
     if held.is_decided and not held.is_resolved:
         return held
-    count = correlation.trouble_since(nodes, since)
-    if count:
-        return Verified(is_resolved=False, text=f"{held.text}; it still fails: {words.counted(count, 'time')} since")
+    if correlation.is_trouble_since(nodes, since):
+        return Verified(is_resolved=False, text=f"{held.text}; it still fails")
     return replace(held, text=f"{held.text}; nothing has failed since")
 
 

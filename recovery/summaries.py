@@ -20,6 +20,7 @@ from recovery.models import Window
 PROMPT_VERSION = "1"
 _SECONDS = 5.0
 _SAID_MOST = 2000
+_WORDS = {"retrying": "retried", "version_changed": "changed"}
 
 
 class Summary(BaseModel):
@@ -42,8 +43,9 @@ def template(window: Window) -> str:
     """Return what is known of a window, in words."""
     affected: list[dict[str, Any]] = window.details.get("affected", [])
     names = [one["node"] for one in affected] or list(window.services)
+    lasted = words.length(window.last_at - window.started_at)
     lines = [
-        f"{_counts(window)} in {words.length(window.last_at - window.started_at)}, of {window.severity} severity.",
+        f"{_counts(window)} within {lasted}; severity {window.severity}.",
         f"It begins with {names[0]}" + (f" and reaches {words.listed(names[1:])}." if names[1:] else "."),
     ]
     errors = sorted(window.details.get("errors", {}).items(), key=lambda one: -one[1]["count"])
@@ -58,8 +60,14 @@ def template(window: Window) -> str:
 
 
 def _counts(window: Window) -> str:
-    found = sorted(window.counts.items(), key=lambda one: -one[1])
-    return ", ".join(f"{count:,} {kind}" for kind, count in found)
+    found = sorted(window.counts.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(words.counted(count, _noun(kind)) for kind, count in found)
+
+
+def _noun(kind: str) -> str:
+    """Return what a kind of event is called: `failed run`, `opened breaker`, `quality_breach verdict`."""
+    subject, _, word = kind.partition(".")
+    return f"{_WORDS.get(word, word)} {subject}"
 
 
 def _asked(told: str, window: Window) -> advice.Advice[Summary] | None:

@@ -1,12 +1,16 @@
 """A stage for incidents: things go wrong, the cycles pass, and the steps of incidents are performed in this process."""
 
+import json
 import uuid
 from datetime import timedelta
 
+import pytest
+from django.db import connection
 from django.utils import timezone
 
-from execution import ids, ledger, records, runs
+from execution import agents, ids, ledger, openings, records, runs
 from execution.models import Event, Run, Step
+from execution.workflows import catalog
 from recovery import actions, correlation, incidents
 from recovery.actions import Done
 from recovery.models import Incident, Occurrence, SuggestionAction, Window
@@ -16,21 +20,29 @@ from tests import hands as hand
 RETRY = "retry-all"
 
 
+@pytest.fixture
+def clean_slate(transactional_db, settings):
+    """Begin with an empty log and no action, remember nothing of tables that are empty again, and watch for a moment only."""
+    settings.CELERIAC = settings.CELERIAC | {"incident_watch_seconds": 0.01}
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE execution_event")
+    SuggestionAction.objects.all().delete()
+    catalog.forget()
+    yield
+    agents.forget()
+    openings.forget()
+    ledger.close()
+
+
 def event(kind, data=None, *, ago=0.0, run=None, step=None, agent=None):
     """Write an event as if it had happened so many seconds ago."""
     key = ids.new()
     ledger.ask(
         "INSERT INTO execution_event (id, xid, at, kind, run_id, step_id, agent_id, data) VALUES "
         "(%s, pg_current_xact_id()::text::bigint, %s, %s, %s, %s, %s, %s::jsonb)",
-        [key, timezone.now() - timedelta(seconds=ago), kind, run, step, agent, _json(data)],
+        [key, timezone.now() - timedelta(seconds=ago), kind, run, step, agent, json.dumps(data or {})],
     )
     return Event.objects.get(pk=key)
-
-
-def _json(data):
-    import json
-
-    return json.dumps(data or {})
 
 
 def failed(skill="tests.add", *, ago=0.0, workflow=None, kind="transient", message="away", version=""):

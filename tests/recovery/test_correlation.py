@@ -20,23 +20,10 @@ from recovery.models import Incident, Occurrence, Window
 from tests import topology_skills as _skills  # noqa: F401 - registers them
 from tests.hands import MARKS, side_by_side
 from tests.recovery import incident_stage as stage
+from tests.recovery.incident_stage import clean_slate  # noqa: F401 - a fixture
 from tests.workers import REPOSITORY, test_environment
 
-pytestmark = MARKS
-
-
-@pytest.fixture(autouse=True)
-def _empty(transactional_db):
-    """Begin with an empty log, and remember nothing of tables that are empty again."""
-    from execution import agents, ledger, openings
-
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE execution_event")
-    catalog.forget()
-    yield
-    agents.forget()
-    openings.forget()
-    ledger.close()
+pytestmark = [*MARKS, pytest.mark.usefixtures("clean_slate")]
 
 
 # Lets the cycle pass again and again, a few events at a time, in children that are killed wherever they are.
@@ -192,7 +179,7 @@ class TestTelling:
         stage.correlate()
         data = snapshots()[0].data
         assert data["summary_by"] == "template"
-        for part in ("3 run.failed", "service:payments", "the till is on fire", "payments is declared"):
+        for part in ("3 failed runs", "service:payments", "the till is on fire", "payments is declared"):
             assert part in data["summary"]
 
     def test_model_tells_where_one_is_configured(self, settings, monkeypatch):

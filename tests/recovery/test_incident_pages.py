@@ -8,31 +8,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from execution.models import Run
-from execution.workflows import catalog
 from recovery.models import Incident, Occurrence, Window
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS, Hands
 from tests.recovery import incident_stage as stage
+from tests.recovery.incident_stage import clean_slate  # noqa: F401 - a fixture
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.usefixtures("clean_slate")]
 
 # What a list asks, whatever it holds: session, user, its permissions twice, plan, count, rows.
 QUERIES = {"incident": 7, "incidententry": 7, "window": 7, "occurrence": 7}
-
-
-@pytest.fixture(autouse=True)
-def _empty(transactional_db, settings):
-    """Begin with an empty log, and remember nothing of tables that are empty again."""
-    from execution import agents, ledger, openings
-
-    settings.CELERIAC = settings.CELERIAC | {"incident_watch_seconds": 0.01}
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE execution_event")
-    catalog.forget()
-    yield
-    agents.forget()
-    openings.forget()
-    ledger.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from execution import records, runs
@@ -19,23 +18,9 @@ from tests.conftest import REPOSITORY
 from tests.execution.test_commands import typed
 from tests.hands import MARKS, side_by_side
 from tests.recovery import incident_stage as stage
+from tests.recovery.incident_stage import clean_slate  # noqa: F401 - a fixture
 
-pytestmark = MARKS
-
-
-@pytest.fixture(autouse=True)
-def _empty(transactional_db, settings):
-    """Begin with an empty log, remember nothing of tables that are empty again, and watch only for a moment."""
-    from execution import agents, ledger, openings
-
-    settings.CELERIAC = settings.CELERIAC | {"incident_watch_seconds": 0.01}
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE execution_event")
-    catalog.forget()
-    yield
-    agents.forget()
-    openings.forget()
-    ledger.close()
+pytestmark = [*MARKS, pytest.mark.usefixtures("clean_slate")]
 
 
 @pytest.fixture

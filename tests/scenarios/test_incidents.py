@@ -36,10 +36,8 @@ def out_of_order(tmp_path, transactional_db):
 
     assert "retry" in actions.KNOWN, incident_verbs
     services.declare("till", Declaration(tier="critical", owner="team money"))
-    SuggestionAction.objects.update_or_create(
-        name="retry",
-        defaults={"verb": "retry", "needs_approval": True, "risk": "low", "error_kinds": [], "parameters": {}},
-    )
+    SuggestionAction.objects.all().delete()
+    SuggestionAction.objects.create(name="retry", verb="retry", needs_approval=True, risk="low")
     (tmp_path / "away").touch()
     return tmp_path
 
