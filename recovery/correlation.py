@@ -21,7 +21,7 @@ from django.db.models import Q
 from execution import events, ledger, records
 from execution.cycles import Cycle
 from execution.models import Assessment, AssessmentKind, CycleState, Event
-from recovery import conf, summaries, windows
+from recovery import conf, occurrences, summaries, windows
 from recovery.models import Incident, Occurrence, Severity, Window
 from recovery.occurrences import Reading
 from recovery.windows import Fold, Limits
@@ -74,7 +74,7 @@ def _read(reading: Reading, since: datetime) -> tuple[int, datetime | None]:
     def keep(batch: list[Event]) -> None:
         last[:] = batch[-1:]
         found = [one for one in batch if one.at >= since]
-        Occurrence.objects.bulk_create(reading.of(found), ignore_conflicts=True)
+        occurrences.keep(reading.of(found))
 
     while True:
         read = events.consume(READER, keep, limit=_BATCH)

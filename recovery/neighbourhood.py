@@ -15,6 +15,7 @@ from execution.models import Tier
 from execution.topology import Topology
 from recovery import conf
 
+_TIERS = frozenset(Tier.values)
 NOBODY = f"agent:{agents.DEFAULT}"
 
 
@@ -58,7 +59,7 @@ class Neighbourhood:
         found = set(nodes)
         found |= {service for one in nodes if one.startswith("skill:") for service in self.services_of(one[6:])}
         tiers = {str(self._graph.nodes[one]["tier"]) for one in found if one in self._graph}
-        return {tier for tier in tiers if tier in Tier.values}
+        return {tier for tier in tiers if tier in _TIERS}
 
     def causal(self, first_at: Mapping[str, str]) -> list[str]:
         """Return nodes in the order in which trouble spreads: what is needed before what needs it, then the earliest.

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from execution import topology
+from psycopg.types.json import Jsonb
+
+from execution import ledger, topology
 from execution.models import Agent, AssessmentKind, Event, Step, Tier
 from recovery import windows
 from recovery.models import Occurrence, Severity
@@ -28,6 +30,12 @@ _MEASURED = frozenset({
     AssessmentKind.DRIFT_SIGNAL, AssessmentKind.TOPOLOGY_DRIFT, AssessmentKind.CONTRACT_DIVERGENCE,
 })  # fmt: skip
 _VERSIONS_MOST = 10
+_KEEP = """
+    INSERT INTO recovery_occurrence (id, at, kind, nodes, severity, record_id, run_id, is_change, is_folded, data)
+    SELECT x.id, x.at, x.kind, x.nodes, x.severity, x.record_id, x.run_id, x.is_change, false, x.data
+    FROM jsonb_to_recordset(%s) AS x(id uuid, at timestamptz, kind text, nodes text[], severity text, record_id uuid,
+                                     run_id uuid, is_change boolean, data jsonb)
+    ON CONFLICT DO NOTHING"""
 _ROLLED_BACK = timedelta(hours=1)
 _MESSAGE_MOST = 300
 
@@ -83,7 +91,8 @@ class Reading:
         self, event: Event, kind: str, nodes: Iterable[str], severity: str = Severity.LOW, **more: Any
     ) -> Occurrence:
         named = sorted({one for one in nodes if one != NOBODY})
-        return Occurrence(id=event.id, at=event.at, kind=kind, nodes=named, severity=severity, **more)
+        about = {"record_id": None, "run_id": None, "is_change": False, "data": {}} | more
+        return Occurrence(id=event.id, at=event.at, kind=kind, nodes=named, severity=severity, **about)
 
     # What goes wrong
 
@@ -220,6 +229,24 @@ _READERS = {
     "agent.level_changed": "_of_agent",
 }
 _OF_BREAKERS = {Tier.CRITICAL: Severity.CRITICAL, Tier.STANDARD: Severity.HIGH, Tier.LOW: Severity.LOW}
+
+
+def keep(found: Iterable[Occurrence]) -> None:
+    """Keep occurrences until they are folded, once each, in one statement: a storm brings thousands."""
+    rows = [
+        {
+            "id": str(one.id), "at": windows.stamp(one.at), "kind": one.kind, "nodes": one.nodes,
+            "severity": one.severity, "record_id": _text(one.record_id), "run_id": _text(one.run_id),
+            "is_change": one.is_change, "data": one.data,
+        }
+        for one in found
+    ]  # fmt: skip
+    if rows:
+        ledger.ask_in_transaction(_KEEP, [Jsonb(rows)])
+
+
+def _text(key: uuid.UUID | None) -> str | None:
+    return None if key is None else str(key)
 
 
 def _said_severity(record: dict[str, Any]) -> Severity | None:
