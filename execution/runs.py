@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
 from django.db import connection, transaction
@@ -254,7 +253,7 @@ def _ready(now: datetime) -> dict[str, Any]:
 
 def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
     if step_ids:
-        transaction.on_commit(partial(doorbell.ring_for, step_ids), robust=True)
+        transaction.on_commit(lambda: doorbell.ring_for(step_ids), robust=True)
 
 
 @transaction.atomic

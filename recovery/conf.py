@@ -88,6 +88,17 @@ class Settings(conf.Section):
     suspect_minutes: float = 30.0
     """How long before a window a change may be its cause."""
     incident_step_seconds: float = 90.0
+    """How long a step of an incident may take."""
+    incident_least: str = "high"
+    """The severity from which on a snapshot opens an incident: low, high or critical."""
+    incident_failures: int = 5
+    """So many failed runs in one window are of high severity, whatever each of them is."""
+    incident_watch_seconds: float = 60.0
+    """How long is watched after a remediation, before it is verified."""
+    divergence_hours: float = 1.0
+    """Over how long the calls of a service are compared with its contract."""
+    drift_days: float = 30.0
+    """What was not seen for so long counts as not observed."""
 
 
 current = conf.reader(Settings)

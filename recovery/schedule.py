@@ -80,6 +80,30 @@ SCHEDULE: tuple[Entry, ...] = (
         every=timedelta(seconds=10),
         description="Tells candidates what became of their runs, and counts it.",
     ),
+    Entry(
+        name="celeriac: correlation",
+        task="recovery.correlate",
+        every=timedelta(seconds=10),
+        description="Keeps what goes wrong together as windows, and makes a snapshot of each.",
+    ),
+    Entry(
+        name="celeriac: incidents",
+        task="recovery.watch_incidents",
+        every=timedelta(seconds=30),
+        description="Opens incidents about grave snapshots and breaches, and notices those that have ended.",
+    ),
+    Entry(
+        name="celeriac: topology drift",
+        task="recovery.compare_topology",
+        every=timedelta(hours=1),
+        description="Compares what is declared with what was seen.",
+    ),
+    Entry(
+        name="celeriac: contract divergence",
+        task="recovery.compare_contracts",
+        every=timedelta(hours=1),
+        description="Compares what services promise with what was measured.",
+    ),
 )
 
 

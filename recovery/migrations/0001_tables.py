@@ -690,6 +690,7 @@ class Migration(migrations.Migration):
                 ("text", models.TextField()),
                 ("by", models.CharField(blank=True, db_default="", max_length=200)),
                 ("verdict_id", models.UUIDField(null=True)),
+                ("data", models.JSONField(db_default={}, help_text="What the step that wrote it has found or done.")),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "incident",
@@ -701,6 +702,53 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "incident entries",
                 "ordering": ["id"],
+            },
+        ),
+        migrations.CreateModel(
+            name="Occurrence",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        editable=False, help_text="The event's own id.", primary_key=True, serialize=False
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("kind", models.CharField(max_length=100)),
+                (
+                    "nodes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=255),
+                        help_text="The topology's nodes that it is about.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("low", "Low"), ("high", "High"), ("critical", "Critical")],
+                        db_default="low",
+                        max_length=8,
+                    ),
+                ),
+                ("record_id", models.UUIDField(help_text="The verdict or assessment that it tells of.", null=True)),
+                ("run_id", models.UUIDField(null=True)),
+                (
+                    "is_change",
+                    models.BooleanField(
+                        db_default=False, help_text="Something was changed; nothing went wrong by itself."
+                    ),
+                ),
+                ("is_folded", models.BooleanField(db_default=False, help_text="It is part of a window.")),
+                ("data", models.JSONField(db_default={})),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("is_folded", False)), fields=["at", "id"], name="occurrences_to_fold"
+                    ),
+                    models.Index(condition=models.Q(("is_change", True)), fields=["at"], name="occurrences_of_changes"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -962,7 +1010,7 @@ class Migration(migrations.Migration):
                 (
                     "details",
                     models.JSONField(
-                        db_default={}, help_text="What is needed to tell the story: first seen, by service."
+                        db_default={}, help_text="When each node was first seen, errors, failed runs, suspects."
                     ),
                 ),
                 ("closed_at", models.DateTimeField(null=True)),
@@ -972,6 +1020,11 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("closed_at__isnull", True)), fields=["last_at"], name="windows_open"
+                    ),
+                    models.Index(
+                        condition=models.Q(("closed_at__isnull", False), ("snapshot_id__isnull", True)),
+                        fields=["closed_at"],
+                        name="windows_to_snapshot",
                     ),
                     models.Index(fields=["-started_at"], name="windows_by_age"),
                 ],
