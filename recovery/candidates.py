@@ -136,11 +136,9 @@ def _join(others: list[RecoveryCandidate]) -> set[tuple[uuid.UUID, int, str]]:
 
 
 def _nudge(candidate_ids: list[uuid.UUID]) -> None:
-    """Tell the stream; where there is none, the claim worker comes by."""
-    try:
-        from recovery import stream  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return
+    """Tell the stream; where Redis is away, the claim worker comes by."""
+    from recovery import stream
+
     stream.add(candidate_ids)
 
 
@@ -229,10 +227,8 @@ def hurry(candidate: RecoveryCandidate | uuid.UUID | str, *, by: str, reason: st
 
 
 def _express(candidate_ids: list[uuid.UUID]) -> None:
-    try:
-        from recovery import queue  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return
+    from recovery import queue
+
     queue.push(candidate_ids)
 
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
-from importlib import import_module
 from typing import Any
 
 import redis
@@ -323,8 +322,9 @@ def _work(server: Server, evaluate: Evaluate, *, until: float) -> int:
 
 def _evaluator(ids: Sequence[uuid.UUID], *, source: str, by: str) -> Collection[uuid.UUID]:
     """Hand candidates to the evaluator."""
-    found: Collection[uuid.UUID] = import_module("recovery.evaluator").evaluate_ids(ids, source=source, by=by)
-    return found
+    from recovery import evaluator
+
+    return evaluator.evaluate_ids(ids, source=source, by=by)
 
 
 def tidy() -> int:

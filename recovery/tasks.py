@@ -2,6 +2,8 @@
 
 from celery import shared_task
 
+from recovery import workflows  # noqa: F401 - every worker knows the steps of incidents
+
 
 @shared_task(name="recovery.deliver_outbox", ignore_result=True)
 def deliver_outbox() -> None:
@@ -97,9 +99,6 @@ def measure_outcomes() -> None:
     from recovery import outcomes
 
     outcomes.WATCH.run()
-
-
-from recovery import workflows  # noqa: F401 - every worker knows the steps of incidents
 
 
 @shared_task(name="recovery.correlate", ignore_result=True)

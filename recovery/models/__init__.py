@@ -42,6 +42,6 @@ __all__ = [
     "ENDED", "ActionRecord", "AdviceDay", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
     "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern", "FailurePatternExport",
     "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry",
-    "IncidentState", "Mode", "Occurrence", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity",
-    "Source", "Stage", "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
+    "IncidentState", "Mode", "Occurrence", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk",
+    "Severity", "Source", "Stage", "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
 ]  # fmt: skip

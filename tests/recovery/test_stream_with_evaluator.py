@@ -7,12 +7,11 @@ import redis
 from django.utils import timezone
 
 from config import substrate
-from recovery import queue, redis_server, stream
+from recovery import evaluator, queue, redis_server, stream
 from recovery.models import DeadLetter, RecoveryCandidate
 from tests.hands import MARKS
+from tests.recovery import failed
 
-evaluator = pytest.importorskip("recovery.evaluator", reason="there is no evaluator yet")
-failed = pytest.importorskip("tests.recovery.failed", reason="there is no evaluator yet")
 pytestmark = MARKS
 
 

@@ -1,12 +1,11 @@
 """The loop of recovery, told once with real workers: from the first failure that a person answers to trust, and back."""
 
 import pytest
-from django.db import transaction
 
 from execution import agents
 from execution.models import CycleState, Event, Level, Run
-from recovery import autonomy, candidates, decisions, playbook, tasks
-from recovery.models import ActionRecord, FailureMatch, FailurePattern, RecoveryCandidate
+from recovery import autonomy, decisions, playbook, tasks
+from recovery.models import ActionRecord, RecoveryCandidate
 from recovery.weighing import lower_bound
 from tests import candidate_skills as skills
 from tests.recovery import failed
@@ -16,23 +15,11 @@ NEEDED = 11
 pytestmark = pytest.mark.slow
 
 
-def intake():
-    """Take in what has failed and is not taken in yet."""
-    taken = dict(FailureMatch.objects.values_list("run_id", "failed_at"))
-    for run in Run.objects.filter(state="failed").order_by("id"):
-        if run.id not in taken or taken[run.id] < run.ended_at:
-            with transaction.atomic():
-                failure = failed.failure_of(run)
-                failure.pattern = FailurePattern.objects.filter(fingerprint=failure.fingerprint).first()
-                failure.save()
-                candidates.open_for([failure])
-
-
 def beat():
-    """Send what beat sends, whatever the time: a worker works on candidates and measures outcomes."""
+    """Send what beat sends, whatever the time: a worker takes failures in, evaluates, applies and measures."""
     CycleState.objects.filter(name__startswith="recovery.").update(ticked_at=None)
-    tasks.work_on_candidates.apply_async(queue="celeriac")
-    tasks.measure_outcomes.apply_async(queue="celeriac")
+    for task in (tasks.take_in_failures, tasks.work_stream, tasks.work_on_candidates, tasks.measure_outcomes):
+        task.apply_async(queue="celeriac")
 
 
 class Loop:
@@ -83,7 +70,6 @@ def test_trust_is_earned_by_recoveries_and_lost_by_a_failure(workers, eventually
 def first_time(loop):
     """Nobody knows this failure: the operator approves, the run recovers, and a pattern is made of it."""
     run = loop.fails("gate-0")
-    intake()
     found = loop.candidate(run, "waiting")
     assert (found.action, "no confirmed pattern" in found.needs) == ("retry", True)
     failed.known_pattern(found.fingerprint)
@@ -99,7 +85,6 @@ def earned(loop, kind):
     """Each recovery raises the bound; as long as it is too low a person is asked."""
     for number in range(1, NEEDED):
         run = loop.fails(f"gate-{number}")
-        intake()
         found = loop.candidate(run, "waiting")
         assert found.bound == pytest.approx(lower_bound(number, number))
         assert f"{number} of {number} recovered" in found.needs
@@ -114,7 +99,6 @@ def earned(loop, kind):
 def still_locked(loop):
     """There is evidence enough, and nobody has unlocked it: a person is asked."""
     run = loop.fails("locked")
-    intake()
     found = loop.candidate(run, "waiting")
     assert (found.bound > 0.8, found.needs) == (True, "auto_apply_recovery is not unlocked for agent 'scout'")
     decisions.reject(found, by="operator", reason="to be unlocked first")
@@ -124,7 +108,6 @@ def applied_alone(loop):
     """It is unlocked: the next one is applied with nobody asked, and recovers."""
     run = loop.fails("alone")
     loop.open("alone")
-    intake()
     found = loop.candidate(run, "recovered")
     assert (found.decision, found.decided_by) == ("automatic", "fit, then evidence")
     assert Run.objects.get(pk=run.id).state == "completed"
@@ -134,10 +117,8 @@ def applied_alone(loop):
 def stops_working(loop, kind):
     """It is applied alone and the run fails again: from then on a person is asked, who puts it right and clears it."""
     run = loop.fails("broken")
-    intake()
     loop.candidate(run, "applied")
     loop.eventually(lambda: Event.objects.filter(run_id=run.id, kind="run.failed").count() == 2, timeout=30)
-    intake()
     found = loop.candidate(run, "waiting")
     assert "taken back to review" in found.needs
     assert RecoveryCandidate.objects.filter(run_id=run.id, state="ineffective").count() == 1
