@@ -34,6 +34,7 @@ from execution.models import (
     Step,
     Timer,
 )
+from tests import people
 from tests.flows import processes, recovery, skills
 from tests.flows.table import FLOWS
 from tests.hands import graph, side_by_side
@@ -211,7 +212,7 @@ def changed_agent(stage):
     lowered = asleep()
     agents.set_level("scout", Level.OBSERVER)
     refused(lowered, "autonomy")
-    agents.set_level("scout", Level.AUTONOMOUS)
+    people.put("scout", Level.AUTONOMOUS)
     runs.resume(lowered)
     assert stage.ended(lowered) == {"completed"}
 
