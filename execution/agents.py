@@ -162,7 +162,7 @@ def needs_second(agent: Agent, level: int, first: str) -> bool:
     recent = Verdict.objects.filter(
         kind=LEVEL_CHANGED, subject=f"agent:{agent.name}", created_at__gt=Now() - timedelta(days=1), data__by=first
     )
-    rises = sum(max(one["after"] - one["before"], 0) for one in recent.values_list("data", flat=True))
+    rises: int = sum(max(one["after"] - one["before"], 0) for one in recent.values_list("data", flat=True))
     return level - agent.level + rises > 1
 
 
@@ -182,9 +182,7 @@ def decide(
     )
 
 
-def _changed(
-    before: Agent, level: Level, *, by: str, reason: str, parents: Iterable[records.Named]
-) -> Verdict:
+def _changed(before: Agent, level: Level, *, by: str, reason: str, parents: Iterable[records.Named]) -> Verdict:
     """Write down that a level was changed: an event, and a verdict that rests on what asked for it."""
     _note("agent.level_changed", before.id, {"level": int(level), "before": before.level, "by": by, "reason": reason})
     return records.judge(

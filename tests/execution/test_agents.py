@@ -219,7 +219,15 @@ class TestGuard:
             (lambda: people.person("Scout", is_superuser=True), "an agent's own account"),
             (lambda: in_group(people.person("robot", is_superuser=True)), "an agent's own account"),
         ],
-        ids=["anonymous", "made up", "inactive", "without permission", "its own", "its own in capitals", "in the group"],
+        ids=[
+            "anonymous",
+            "made up",
+            "inactive",
+            "without permission",
+            "its own",
+            "its own in capitals",
+            "in the group",
+        ],
     )
     def test_who_may_not(self, low, make, problem):
         """Only an active account with the permission raises, as the database has it, and never an agent's."""

@@ -3,7 +3,6 @@
 The order is: ancestor runs, run, agent, concurrency keys, breaker, steps by id, chord last.
 """
 
-import contextlib
 import random
 import threading
 import time
@@ -142,8 +141,7 @@ class Crowd:
 
     def level(self, chance):
         """Change a level."""
-        with contextlib.suppress(NotAllowed, NotPossible):  # another thread was faster
-            people.put("scout", chance.choice([Level.FULLY_AUTONOMOUS, Level.OBSERVER]))
+        people.put("scout", chance.choice([Level.FULLY_AUTONOMOUS, Level.OBSERVER]))
 
     def lock_out(self, chance):
         """Lock a capability and lift it again."""
