@@ -40,11 +40,11 @@ class EvidenceAdmin(PlainAdmin):
     def allowed(self, row: Evidence) -> str:
         return f"{row.target:.1%}"
 
-    @admin.display(description="e-value against (it falls at 20)")
+    @admin.display(description="e-value against")
     def against(self, row: Evidence) -> str:
         return f"{trials.read(row).against.e:,.3g}"
 
-    @admin.display(description="e-value in favour (a rise is offered at 20)")
+    @admin.display(description="e-value in favour")
     def in_favour(self, row: Evidence) -> str:
         return f"{trials.read(row).in_favour.e:,.3g}"
 

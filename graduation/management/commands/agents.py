@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -11,7 +12,7 @@ from execution import agents, people, words
 from execution.management.commands._command import table
 from execution.management.commands._verbs import VerbsCommand
 from execution.models import Agent, CapabilityLockout, Level, Verdict
-from graduation import evaluator, ladder, lockouts, trials
+from graduation import conf, evaluator, ladder, lockouts, trials
 from graduation.models import Evidence, GraduationHistory, GraduationStatus, Offer, OfferState
 
 _TITLES = ["AGENT", "LEVEL", "STATUS", "ERRORS", "TARGET", "OFFER", "LOCKED"]
@@ -86,15 +87,17 @@ class Command(VerbsCommand):
             self.say("no outcome of its decisions is known yet")
             return
         outcomes = words.counted(found["outcomes"], "audited outcome")
-        self.say(f"{found['errors']:g} errors of {outcomes} since {found['since']}, where {found['target']:.0%} may be")
-        self.say(f"  e-value against it: {found['against']['e']:g} (it falls at 20)")
-        self.say(f"  e-value in favour: {found['in_favour']['e']:g} (a rise is offered at 20)")
+        since = _said(datetime.fromisoformat(found["since"]))
+        self.say(f"{found['errors']:g} errors of {outcomes} since {since}, where {found['target']:.0%} may be")
+        bar = 1 / conf.current().evidence_alpha
+        self.say(f"  e-value against it: {found['against']['e']:g} (it falls at {bar:g})")
+        self.say(f"  e-value in favour: {found['in_favour']['e']:g} (a rise is offered at {bar:g})")
 
     def _say_rows(self, title: str, rows: list[dict[str, Any]]) -> None:
         if rows:
             self.say(f"{title}:")
         for row in rows:
-            self.say("  " + "  ".join(words.one_line(value, 100) for value in row.values() if value not in (None, "")))
+            self.say("  " + "  ".join(_said(value) for value in row.values() if value not in (None, "")))
 
     def _offers(self, options: dict[str, Any]) -> None:
         rows = Offer.objects.select_related("agent").order_by("-id")
@@ -188,6 +191,10 @@ class Command(VerbsCommand):
         )
         for gate in found.gates:
             self.say(f"  {'holds' if gate.holds else 'open':5}  {gate.name:10}  {gate.text}")
+
+
+def _said(value: Any) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else words.one_line(value, 100)
 
 
 def _add_agent(parser: CommandParser, text: str) -> None:
