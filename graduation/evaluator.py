@@ -19,8 +19,9 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from psycopg.types.json import Jsonb
 
-from execution import agents, people, words
+from execution import agents, ledger, people, words
 from execution.cycles import Cycle
 from execution.models import Agent, Run
 from graduation import conf, intervals, lockouts
@@ -87,8 +88,6 @@ def evaluate(agent: Agent | str | None = None) -> Evaluation:
         if found is None:
             _begin_agents()
         changed = lockouts.settle(found, after, reason=f"{seen.subject} is {after}: it must be earned")
-    if after != seen.status:
-        log.info("graduation.changed", subject=seen.subject, before=seen.status, after=after)
     return Evaluation(subject=seen.subject, before=seen.status, after=after, gates=gates, changed=tuple(changed))
 
 
@@ -268,6 +267,11 @@ def _write(seen: GraduationStatus, after: Status, gates: tuple[Gate, ...], facts
     GraduationHistory.objects.create(
         subject=seen.subject, before=seen.status, after=after, gates=shown, evidence=_evidence(facts)
     )
+    if after != seen.status:
+        told = {"subject": seen.subject, "before": seen.status, "after": str(after)}
+        ledger.ask_in_transaction(
+            "SELECT execution_log_v1('graduation.changed', NULL, NULL, %s, NULL, %s)", [seen.agent_id, Jsonb(told)]
+        )
 
 
 def _evidence(facts: Facts) -> dict[str, Any]:

@@ -19,8 +19,9 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
-from execution import agents, events, people, records
+from execution import agents, events, ledger, people, records
 from execution.cycles import Cycle
 from execution.exceptions import CeleriacError, NotAllowed, NotPossible, OptionInvalid
 from execution.models import Agent, Event, Level, RecordParent, Verdict
@@ -84,6 +85,13 @@ def fall(agent: str | Agent | uuid.UUID, severity: Severity, *, breach: Verdict,
     return Level(Agent.objects.values_list("level", flat=True).get(pk=row.pk))
 
 
+def answer(breach: Verdict) -> None:
+    """Let the agent that a recorded breach is about fall now, in the transaction of whoever recorded it."""
+    agent_id = breach.agent_id or _of_subject(breach.subject)
+    if agent_id is not None and not breach.data.get("is_answered"):
+        fall(agent_id, breach.data.get("severity", "low"), breach=breach)
+
+
 @transaction.atomic
 def demote(agent: str | Agent, level: Level, *, by: str, reason: str) -> Verdict:
     """Lower an agent by hand; returns the verdict."""
@@ -110,7 +118,8 @@ def _begin_anew(row: Evidence, level: int, reason: str, *, at: datetime | None =
 
 
 def _withdraw(row: Evidence, reason: str) -> None:
-    _undecided(row.agent_id).update(state=OfferState.WITHDRAWN, decided_at=Now(), reason=reason)
+    for offer in _undecided(row.agent_id):
+        _decide(offer, OfferState.WITHDRAWN, decided_at=Now(), reason=reason)
 
 
 def _is_answered(breach: Verdict) -> bool:
@@ -194,7 +203,7 @@ def _offer(row: Evidence, level: int, *, by: str) -> Offer:
         offered_by=by,
         state=OfferState.OPEN,
     )
-    log.info("ladder.offered", agent=row.agent.name, level=Level(level).label, by=by)
+    _note("offer.made", made, {"by": by})
     return made
 
 
@@ -216,6 +225,15 @@ def _held(offer: Offer | uuid.UUID | str) -> tuple[Evidence, Offer]:
 def _decide(held: Offer, state: OfferState, **changes: Any) -> None:
     Offer.objects.filter(pk=held.pk).update(state=state, **changes)
     held.refresh_from_db()
+    _note(f"offer.{state}", held, {"by": held.second_by or held.first_by, "reason": held.reason})
+
+
+def _note(kind: str, offer: Offer, data: dict[str, Any]) -> None:
+    """Write an event about an offer, in the transaction of what happened to it."""
+    told = {"offer": str(offer.pk), "level": offer.level_after, "before": offer.level_before} | data
+    ledger.ask_in_transaction(
+        "SELECT execution_log_v1(%s, NULL, NULL, %s, NULL, %s)", [kind, offer.agent_id, Jsonb(told)]
+    )
 
 
 def _undecided(agent_id: uuid.UUID) -> QuerySet[Offer]:
@@ -268,27 +286,45 @@ def _taken(agent_id: uuid.UUID) -> Exception | None:
 
 def _handle(found: Sequence[Event]) -> None:
     """Answer events in the transaction of the cursor, so that each is answered once; agents in the order of locks."""
-    heard = [(agent_id, event) for event in found if (agent_id := _concerned(event)) is not None]
-    for agent_id, event in sorted(heard, key=lambda pair: pair[0]):
+    for agent_id, event in _heard(found):
         try:
             with transaction.atomic():
                 _answer(agent_id, event)
         except CeleriacError as error:
-            log.warning("ladder.unanswered", event=str(event.id), kind=event.kind, error=str(error))
+            log.warning("ladder.unanswered", event_id=str(event.id), kind=event.kind, error=str(error))
+
+
+def _heard(found: Sequence[Event]) -> list[tuple[uuid.UUID, Event]]:
+    """Return the events that say something about an agent, with it; of outcomes that only count one for each agent."""
+    asked = {event.data["outcome_of"] for event in found if _is_outcome(event)}
+    judged = {
+        str(key): agent_id for key, agent_id in Verdict.objects.filter(pk__in=asked).values_list("id", "agent_id")
+    }
+    heard: dict[tuple[uuid.UUID, object], Event] = {}
+    for event in found:
+        agent_id = judged.get(event.data["outcome_of"]) if _is_outcome(event) else _concerned(event)
+        if agent_id is not None:
+            heard[agent_id, event.id if _is_urgent(event) else "counts"] = event
+    known = set(Agent.objects.filter(pk__in={agent_id for agent_id, _ in heard}).values_list("id", flat=True))
+    pairs = [(agent_id, event) for (agent_id, _), event in heard.items() if agent_id in known]
+    return sorted(pairs, key=lambda pair: pair[0])
+
+
+def _is_outcome(event: Event) -> bool:
+    return event.kind == "verdict.given" and bool(event.data.get("outcome_of"))
+
+
+def _is_urgent(event: Event) -> bool:
+    """Whether an event is answered by itself: all but outcomes that only count; a large one has left its data out."""
+    return not _is_outcome(event) or event.data.get("data", {"severity": "critical"}).get("severity") == "critical"
 
 
 def _concerned(event: Event) -> uuid.UUID | None:
-    """Return the agent that an event has something to say about, or None."""
     if event.kind in (FALL_WANTED, "agent.level_changed"):
-        agent_id = event.agent_id
-    elif event.kind == "verdict.given" and event.data.get("kind") == BREACH:
-        agent_id = event.agent_id or _of_subject(event.data.get("subject", ""))
-    elif event.kind == "verdict.given" and event.data.get("outcome_of"):
-        judged = Verdict.objects.filter(pk=event.data["outcome_of"]).values_list("agent_id", flat=True)
-        agent_id = judged.first()
-    else:
-        return None
-    return agent_id if agent_id and Agent.objects.filter(pk=agent_id).exists() else None
+        return event.agent_id
+    if event.kind == "verdict.given" and event.data.get("kind") == BREACH:
+        return event.agent_id or _of_subject(event.data.get("subject", ""))
+    return None
 
 
 def _of_subject(subject: str) -> uuid.UUID | None:
@@ -301,27 +337,22 @@ def _answer(agent_id: uuid.UUID, event: Event) -> None:
     if event.kind == "agent.level_changed":
         if event.at > row.began_at:
             _begin_anew(row, row.agent.level, "its level was changed", at=event.at)
-    elif event.kind == FALL_WANTED:
-        severity = _by_levels(event.data.get("levels", 1))
-        breach(
-            agent_id, severity, by=event.data.get("by") or "recovery", reason=event.data.get("reason") or "asked for"
-        )
-    elif event.data.get("kind") == BREACH:
-        _answer_breach(agent_id, Verdict.objects.filter(pk=event.data["id"]).first())
-    else:
-        _answer_outcome(agent_id, Verdict.objects.filter(pk=event.data["id"]).first())
-
-
-def _answer_breach(agent_id: uuid.UUID, found: Verdict | None) -> None:
-    if found is not None and not found.data.get("is_answered"):
-        fall(agent_id, found.data.get("severity", "low"), breach=found)
-
-
-def _answer_outcome(agent_id: uuid.UUID, found: Verdict | None) -> None:
-    """Let a critical outcome speak at once: that needs no statistics."""
-    if found is None or found.data.get("severity") != "critical" or (found.outcome or 0) >= 0.5:
         return
-    breach(agent_id, "critical", reason=found.reasoning or "a decision had a critical outcome", parents=[found])
+    if event.kind == FALL_WANTED:
+        severity, reason = _by_levels(event.data.get("levels", 1)), event.data.get("reason") or "it was asked for"
+        breach(agent_id, severity, by=event.data.get("by") or "recovery", reason=reason)
+        return
+    verdict = Verdict.objects.filter(pk=event.data["id"]).first() if _is_urgent(event) else None
+    if verdict is not None and verdict.outcome_of is None:
+        answer(verdict)
+    elif verdict is not None and _is_critical(verdict):
+        reason = verdict.reasoning or "a decision had a critical outcome"
+        breach(agent_id, "critical", reason=reason, parents=[verdict])
+
+
+def _is_critical(outcome: Verdict) -> bool:
+    """Whether an outcome needs no statistics."""
+    return outcome.data.get("severity") == "critical" and (outcome.outcome or 0.0) < 0.5
 
 
 def _by_levels(levels: int) -> Severity:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from execution import agents
 from execution.exceptions import NotAllowed
-from execution.models import Agent, CapabilityLockout
+from execution.models import Agent, CapabilityLockout, Event
 from graduation import evaluator, lockouts
 from graduation.exceptions import Overtaken
 from graduation.models import GraduationHistory, GraduationStatus
@@ -165,6 +165,7 @@ class TestWriting:
         assert (row.before, row.after) == ("alpha", "beta")
         assert [gate["holds"] for gate in row.gates] == [True, False, False]
         assert (row.evidence["recovered"], row.evidence["recoveries"]) == (20, 22)
+        assert Event.objects.filter(kind="graduation.changed", agent_id=scout.id).count() == 1
         with pytest.raises(DatabaseError, match="never changed"), transaction.atomic():
             GraduationHistory.objects.update(after="complete")
 

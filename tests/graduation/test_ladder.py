@@ -5,9 +5,9 @@ from django.db import transaction
 from psycopg.types.json import Jsonb
 
 from execution import agents, ledger, records
-from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
-from execution.models import Agent, Level, Verdict
-from graduation import audits, ladder, trials
+from execution.exceptions import NotAllowed, NotPossible, OptionInvalid, TunableUnknown
+from execution.models import Agent, Event, Level, Verdict
+from graduation import audits, envelopes, ladder, trials
 from graduation.models import Evidence, Offer
 from recovery.exceptions import AlreadyDecided, NotFound
 from tests.graduation.decided import decided, decisions, outcomes
@@ -104,6 +104,14 @@ class TestFall:
         ladder.take_all()
         assert level() == 0
         assert [one.parents for one in Verdict.objects.filter(kind="autonomy_change")] == [[first.id], [second.id]]
+
+    def test_breach_of_others_in_their_transaction(self, scout):
+        """Who records a breach lets the agent fall at once, whether it is named as agent or as subject; and once."""
+        with transaction.atomic():
+            ladder.answer(breached())
+            ladder.answer(breached(subject="service:pay"))
+        ladder.take_all()
+        assert level() == 2
 
     def test_fall_that_recovery_asks_for(self, scout):
         """An action of recovery that lowers an agent's autonomy does it."""
@@ -235,6 +243,20 @@ class TestRise:
         decided(120)
         ladder.take_all()
         assert Offer.objects.count() == 2
+
+    def test_no_envelope_raises(self, scout):
+        """A level is no tunable: no envelope changes it."""
+        with pytest.raises(TunableUnknown):
+            envelopes.propose(
+                "agents.level", 4, by="ann", importance="safety", timebox="1h", bounds=envelopes.Bounds(most=4)
+            )
+        assert level() == 3
+
+    def test_every_decision_is_an_event(self, scout):
+        """What is offered and decided is told in the log."""
+        offer = ladder.decline(offered(), person=person("ann"), reason="not yet")
+        told = Event.objects.filter(kind__startswith="offer.", data__offer=str(offer.pk)).order_by("id")
+        assert [(one.kind, one.data["by"]) for one in told] == [("offer.made", "ladder"), ("offer.declined", "ann")]
 
     def test_two_levels_by_two_persons(self, scout):
         """For more than one level two different persons agree; the first alone changes nothing."""
