@@ -20,8 +20,9 @@ class ExecutionConfig(AppConfig):
         from celery.signals import import_modules
         from django.db.models.signals import post_migrate
 
-        from execution import checks, results, schedule, telemetry  # noqa: F401 - importing the checks registers them
+        from execution import checks, logs, results, schedule, telemetry  # noqa: F401 - importing the checks registers them
 
+        logs.write_as_others_do()
         results.install_everywhere()
         telemetry.connect()
         import_modules.connect(_import_skills)

@@ -27,6 +27,7 @@ from celery.utils.time import maybe_make_aware
 from psycopg.types.json import Jsonb
 
 from execution import ids, ledger, openings, signatures, values
+from execution.exceptions import OptionInvalid
 
 if TYPE_CHECKING:
     from execution.ledger import Claim
@@ -217,7 +218,7 @@ def _add_times(canvas: dict[str, Any], app: Celery, options: dict[str, Any]) -> 
     start_at = _start_at(options, app)
     if start_at is not None:
         canvas["eta"] = start_at.isoformat()
-    expires = _moment(options.get("expires"), app)
+    expires = _moment("expires", options.get("expires"), app)
     if expires is not None:
         canvas["expires"] = expires.isoformat()
 
@@ -259,17 +260,22 @@ def _add_origin(canvas: dict[str, Any], options: dict[str, Any]) -> None:
 
 def _start_at(options: dict[str, Any], app: Celery) -> datetime | None:
     """Return Celery's countdown or eta as a stored start."""
-    return _moment(options.get("countdown") or options.get("eta"), app)
+    return _moment("countdown", options.get("countdown"), app) or _moment("eta", options.get("eta"), app)
 
 
-def _moment(value: Any, app: Celery) -> datetime | None:
+def _moment(name: str, value: Any, app: Celery) -> datetime | None:
     """Return seconds from now, or a time in any of Celery's forms, as an aware time."""
     if not value:
         return None
-    if isinstance(value, (int, float)):
-        return datetime.now(UTC) + timedelta(seconds=float(value))
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return maybe_make_aware(moment, app.timezone)  # type: ignore[no-any-return]
+    try:
+        if isinstance(value, (int, float)):
+            return datetime.now(UTC) + timedelta(seconds=float(value))
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return maybe_make_aware(moment, app.timezone)  # type: ignore[no-any-return]
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise OptionInvalid(
+            f"{name} is {value!r:.80}; write seconds from now, a datetime, or text such as '2030-01-31T18:00:00+00:00'"
+        ) from None
 
 
 def _ledger_priority(app: Celery, priority: int | None) -> int | None:

@@ -228,6 +228,18 @@ class GateRefused(CeleriacError):
         return f"{self.by or 'somebody'} refused at gate {self.gate!r}: {self.reason or 'no reason was given'}"
 
 
+class GateTimedOut(CeleriacError, TimeoutError):
+    """Nobody decided at a gate in its time."""
+
+    def __init__(self, gate: str, who: list[str], waited: str) -> None:
+        super().__init__(gate, who, waited)
+        self.gate, self.who, self.waited = gate, who, waited
+
+    def __str__(self) -> str:
+        who = ", ".join(self.who) or "anybody"
+        return f"gate {self.gate!r} timed out: {who} could have approved, and in {self.waited} nobody decided"
+
+
 class GateClosed(CeleriacError):
     """What a gate checks is not true."""
 

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
 from django.db import connection, transaction
@@ -242,13 +241,14 @@ def _open(task: SkillTask, template: dict[str, Any], run: Run, *, count: int, ch
     if run.deadline_at is not None:
         Timer.objects.create(kind="deadline", due_at=run.deadline_at, run_id=run.id)
     runs.note("run.opened", run, {"workflow": run.workflow})
-    runs.note("job.spawned", run, {"skill": task.name, "items": count, "chunk": chunk, "lanes": parallel})
+    told = {"skill": task.name, "items": count, "chunk": chunk, "lanes": parallel}
+    runs.note("job.spawned", run, told if count else told | {"reason": "it was given no item, and completes at once"})
     _ring_after_commit([step.id for step in steps])
     return Job.objects.select_related("run").get(pk=job.pk)
 
 
 def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
-    transaction.on_commit(partial(doorbell.ring_for, step_ids), robust=True)
+    transaction.on_commit(lambda: doorbell.ring_for(step_ids), robust=True)
 
 
 # What an operator or a program does to a job
@@ -392,7 +392,7 @@ def _results(job_id: uuid.UUID, states: list[str]) -> Iterator[Result]:
         last = page[-1].position
 
 
-def wait(job: Job | uuid.UUID | str, *, timeout: float | None = None) -> Progress:
+def wait(job: Job | uuid.UUID | str, *, timeout: Duration | None = None) -> Progress:
     """Wait for a job's end, then return its progress; raises RunFailed, RunCancelled and WaitedTooLong, as for runs."""
     found = get(job)
     runs.wait(found.run_id, timeout=timeout)

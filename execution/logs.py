@@ -123,6 +123,27 @@ def _configure_structlog() -> None:
     )
 
 
+def write_as_others_do() -> None:
+    """Let a project that has set up no structlog read our lines in its own logs, from the level on that it chose there.
+
+    By itself structlog prints every line, debugging ones too, and a worker takes what is printed for a warning.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.format_exc_info,
+            hide_secrets,
+            structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def _set_up_worker(*, loglevel: int | str | None = None, logfile: str | None = None, **_: Any) -> None:
     """Keep these logs in a worker or beat: Celery's options choose the level and the file, and nothing else."""
     root = logging.getLogger()

@@ -37,6 +37,7 @@ from execution.models import (
     StepState,
     UpdateOutcome,
 )
+from execution.models.agents import agent_name
 from execution.workflows import templates
 from execution.workflows.evaluation import Scope, evaluate
 from execution.workflows.expressions import parse
@@ -159,7 +160,7 @@ def _apply_rules(run_id: uuid.UUID, rules: Sequence[MemoryRule], event: Event) -
     fitting = [rule for rule in rules if _fits(rule, ending, workflow, event.agent_id)]
     if not fitting:
         return
-    run = Run.objects.select_related("agent").get(pk=run_id)
+    run = Run.objects.prefetch_related("agent").get(pk=run_id)
     applied = MemoryUpdate.objects.filter(run_id=run.id, outcome=UpdateOutcome.APPLIED)
     done = set(applied.values_list("rule_id", flat=True))
     scope = functools.cache(partial(_scope, run))
@@ -214,7 +215,7 @@ def _scope(run: Run) -> Scope:
         steps=results,
         states={step.name: step.state for step in steps},
         run={
-            "id": str(run.id), "workflow": run.workflow, "version": run.version, "agent": run.agent.name,
+            "id": str(run.id), "workflow": run.workflow, "version": run.version, "agent": agent_name(run),
             "key": run.key, "correlation_id": run.correlation_id,
         },
         item=results[last.name] if last else None,

@@ -130,13 +130,9 @@ def read(paths: Iterable[str | Path]) -> dict[str, Declaration]:
     return found
 
 
-def import_(paths: Iterable[str | Path], *, by: str = "", is_dry: bool = False) -> list[Change]:
-    """Declare the services of files; dry, only say what that would change."""
-    declared = read(paths)
-    with transaction.atomic():
-        changes = declare_all(declared, by=by)
-        transaction.set_rollback(is_dry)
-    return changes
+def import_(paths: Iterable[str | Path], *, by: str = "") -> list[Change]:
+    """Declare the services of files."""
+    return declare_all(read(paths), by=by)
 
 
 def declare(name: str, declaration: Declaration, *, by: str = "") -> Change:

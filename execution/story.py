@@ -33,6 +33,7 @@ from execution.models import (
     StepState,
     Worker,
 )
+from execution.models.agents import agent_name
 from execution.why import said_error, shown_token
 
 # Told by the rows themselves; everything else in the log is told as it stands there.
@@ -135,7 +136,7 @@ def checkpoint_counts(run_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
 def header(run: Run) -> Header:
     """Return a run's head; the run comes with its agent."""
     given = {name: getattr(run, name) for name in Header.__dataclass_fields__ if name not in {"skill", "agent"}}
-    return Header(**given, skill=run.workflow, agent=run.agent.name)
+    return Header(**given, skill=run.workflow, agent=agent_name(run))
 
 
 def of(run: Run, *, most: int = 200) -> Story:
@@ -210,7 +211,7 @@ class _Teller:
 
     def _opening(self) -> Line:
         run = self.run
-        parts = [f"opened as {run.workflow} for agent {run.agent.name}"]
+        parts = [f"opened as {run.workflow} for agent {agent_name(run)}"]
         parts += [f"under the key {run.key!r}"] if run.key else []
         parts += [f"forked from {run.forked_from_id}"] if run.forked_from_id else []
         parts += [f"a child of run {run.parent_run_id}"] if run.parent_run_id else []
@@ -230,15 +231,17 @@ class _Teller:
             Worker.objects.filter(pk__in={attempt.worker_id for attempt in attempts}).values_list("id", "hostname")
         )
         origins = self._origins()
+        numbers = Attempt.objects.filter(pk__in=[attempt.id for attempt in attempts]).numbers()
         noted = {event.data.get("attempt"): event.data for event in self.events if event.kind.startswith(_STEP_EVENTS)}
         lost: dict[uuid.UUID, Attempt] = {}
         for attempt in attempts:
             worker = workers.get(attempt.worker_id, f"worker {attempt.worker_id}")
-            yield self._started(attempt, worker, origins.get(attempt.id), lost.pop(attempt.step_id, None))
+            label = f"attempt {numbers[attempt.id]}"
+            yield self._started(attempt, label, worker, origins.get(attempt.id), lost.pop(attempt.step_id, None))
             if attempt.ending in (Ending.LOST, Ending.CRASHED):
                 lost[attempt.step_id] = attempt
             if attempt.ended_at is not None:
-                yield self._ended(attempt, worker, noted.get(str(attempt.id), {}))
+                yield self._ended(attempt, label, worker, noted.get(str(attempt.id), {}))
 
     def _origins(self) -> dict[uuid.UUID, str]:
         """Return, for each attempt that went on from a checkpoint that is still there, that checkpoint's token."""
@@ -252,12 +255,12 @@ class _Teller:
             )
             return dict(cursor.fetchall())
 
-    def _started(self, attempt: Attempt, worker: str, origin: str | None, lost: Attempt | None) -> Line:
-        text = f"attempt {attempt.epoch} by {worker}"
+    def _started(self, attempt: Attempt, label: str, worker: str, origin: str | None, lost: Attempt | None) -> Line:
+        text = f"{label} by {worker}"
         facts: dict[str, Any] = {"worker": worker, "pid": attempt.pid, "from": origin}
         if lost is not None and lost.ended_at is not None:
             milliseconds = round((attempt.started_at - lost.ended_at).total_seconds() * 1000)
-            text = f"taken over by {worker} after {milliseconds:,} ms, attempt {attempt.epoch}"
+            text = f"taken over by {worker} after {milliseconds:,} ms, {label}"
             facts["taken_over_after_ms"] = milliseconds
         text += f", from checkpoint {shown_token(origin)!r}" if origin else ""
         text += ", from the start" if not origin and not self._has_moved(attempt) else ""
@@ -272,14 +275,14 @@ class _Teller:
     def _moving(self) -> bool:
         return Checkpoint.objects.filter(step__run_id=self.run.id, kind__in=["save", "each"]).exists()
 
-    def _ended(self, attempt: Attempt, worker: str, noted: dict[str, Any]) -> Line:
+    def _ended(self, attempt: Attempt, label: str, worker: str, noted: dict[str, Any]) -> Line:
         lasted = words.length(attempt.ended_at - attempt.started_at) if attempt.ended_at else ""
         facts = {"ending": attempt.ending, "worker": worker, "error": attempt.error, "cost": attempt.cost}
         if attempt.ending in (Ending.LOST, Ending.CRASHED):
             reason = (attempt.error or {}).get("message", "")
-            text = f"given back: {reason} ({worker}, attempt {attempt.epoch}, after {lasted})"
+            text = f"given back: {reason} ({worker}, {label}, after {lasted})"
             return self._line(attempt.ended_at, "attempt.given_back", text, attempt, facts)
-        text = f"attempt {attempt.epoch} {attempt.ending} after {lasted}"
+        text = f"{label} {attempt.ending} after {lasted}"
         waiting = noted.get("waiting")
         if waiting:
             text = (

@@ -5,6 +5,7 @@ Every value of `Waiting` has a sentence here. Ages and due times are measured by
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Case, Q, QuerySet, When
 
-from execution import sessions, skills, words
+from execution import breakers, sessions, skills, words
 from execution.models import (
     ENDED,
     UNFINISHED,
+    Attempt,
     Breaker,
     BreakerState,
     CapabilityLockout,
@@ -32,6 +34,7 @@ from execution.models import (
     Need,
     Run,
     RunState,
+    Session,
     Step,
     StepState,
     Waiting,
@@ -39,6 +42,8 @@ from execution.models import (
 )
 from execution.retries import Policy
 
+LANE = "execution.job_lane"
+"""The skill of a lane, which performs the items of a job."""
 APPROVAL = "execution.approval"
 """The skill of a gate at which a person decides."""
 SILENT_AFTER = timedelta(seconds=10)
@@ -102,11 +107,9 @@ def clock() -> datetime:
 def explain(run: Run, *, most: int = 20) -> Explanation:
     """Say what a run waits for, for at most so many of its steps: the parked ones first, then those that wait."""
     now = clock()
-    steps = (
-        [] if run.is_ended else list(Step.objects.filter(run_id=run.id, state__in=UNFINISHED).select_related("agent"))
-    )
-    steps.sort(key=lambda step: (ORDER.index(StepState(step.state)), step.position))
-    reasons = [_reason(_Case(run, step, now)) for step in steps[:most]]
+    unfinished = Step.objects.none() if run.is_ended else Step.objects.filter(run_id=run.id, state__in=UNFINISHED)
+    steps = list(telling(unfinished).prefetch_related("agent")[:most])
+    reasons = [_reason(_Case(run, step, now)) for step in steps]
     return Explanation(
         run_id=run.id,
         skill=run.workflow,
@@ -114,8 +117,14 @@ def explain(run: Run, *, most: int = 20) -> Explanation:
         text=_of_run(run, now),
         at=now,
         reasons=reasons,
-        left_out_count=max(0, len(steps) - most),
+        left_out_count=unfinished.count() - len(steps) if len(steps) == most else 0,
     )
+
+
+def telling(steps: QuerySet[Step]) -> QuerySet[Step]:
+    """Order steps by how much they say of what a run waits for, and leave out what may be large."""
+    place = Case(*(When(state=state, then=number) for number, state in enumerate(ORDER)), default=len(ORDER))
+    return steps.defer("input", "output", "canvas").order_by(place, "position")
 
 
 def _of_run(run: Run, now: datetime) -> str:
@@ -164,12 +173,20 @@ def said_error(error: dict[str, Any] | None) -> str:
 
 
 def paused_by(run: Run, now: datetime) -> str:
-    """Say who paused a run, when and why, as the log has it."""
+    """Say who paused a run, when and why, as the log has it; or which session it was paused with."""
+    if run.waiting == sessions.WITH_SESSION and run.session is not None:
+        return _expired(run.session, now)
     event = Event.objects.filter(run_id=run.id, kind="run.paused").order_by("-id").first()
     if event is None:
         return "it was paused by an operator"
     who, why = event.data.get("by") or "an operator", event.data.get("reason")
     return f"it was paused by {who} at {words.when(event.at, now)}" + (f": {why}" if why else "")
+
+
+def _expired(session: Session, now: datetime) -> str:
+    name = f" ({session.name})" if session.name else ""
+    ended = f" at {words.when(session.ended_at, now)}" if session.ended_at else ""
+    return f"its session {session.id}{name} expired{ended}, unused for {words.length(session.ttl)}"
 
 
 def _reason(case: _Case) -> Reason:
@@ -195,7 +212,8 @@ def _running(case: _Case) -> Said:
     step = case.step
     worker = Worker.objects.filter(pk=step.worker_id).first() if step.worker_id else None
     name = worker.hostname if worker else f"worker {step.worker_id}"
-    text = f"it is performed by {name}, attempt {step.epoch}"
+    number = Attempt.objects.filter(step_id=step.id, epoch__lte=step.epoch).count()
+    text = f"it is performed by {name}, attempt {number}"
     facts = {"worker": name, "epoch": step.epoch, "lease_until": step.lease_until}
     if step.lease_until and step.lease_until < case.now:
         text += f"; its lease ran out {case.when(step.lease_until)}"
@@ -283,7 +301,7 @@ def _retry(case: _Case) -> Said:
 
 def _budget(case: _Case) -> Said:
     step, run = case.step, case.run
-    wanted, wanted_tokens = _wanted(step)
+    part, wanted, wanted_tokens = _left_of_job(case) if step.skill == LANE else ("its next part", *_wanted(step))
     missing_of_run = _missing(run, wanted, wanted_tokens)
     missing_of_agent = _missing(step.agent, wanted, wanted_tokens)
     texts, moves = [], []
@@ -291,7 +309,8 @@ def _budget(case: _Case) -> Said:
         cost, tokens = missing_of_run
         texts.append(f"the run's budget has {_budget_words(run)}; missing: {_amounts(cost, tokens)}")
         parts = [*(["--cost", words.money(cost)] if cost else []), *(["--tokens", str(tokens)] if tokens else [])]
-        moves.append(f"{case.command('topup', *parts)} (or more)" if parts else case.command("resume"))
+        more = "(less does as many items as it pays for)" if step.skill == LANE else "(or more)"
+        moves.append(f"{case.command('topup', *parts)} {more}" if parts else case.command("resume"))
     if missing_of_agent is not None and any(missing_of_agent):
         texts.append(
             f"the budget of agent {step.agent.name!r} has {_budget_words(step.agent)}; "
@@ -300,10 +319,11 @@ def _budget(case: _Case) -> Said:
         moves.append(
             f"raise the budget of agent {step.agent.name!r} (agents.set_budget), then {case.command('resume')}"
         )
-    detail = f" of {_amounts(wanted, wanted_tokens)}" if wanted or wanted_tokens else ""
+    joint = ", about" if step.skill == LANE else " of"
+    detail = f"{joint} {_amounts(wanted, wanted_tokens)}" if wanted or wanted_tokens else ""
     facts = {"run_missing": missing_of_run, "agent_missing": missing_of_agent, "wanted_cost": wanted}
     return (
-        f"the budget does not hold its next part{detail}: " + "; ".join(texts or ["it has room again"]),
+        f"the budget does not hold {part}{detail}: " + "; ".join(texts or ["it has room again"]),
         (moves or [case.command("resume")]),
         facts,
     )
@@ -314,6 +334,19 @@ def _wanted(step: Step) -> tuple[Decimal, int]:
     found = _WANTED.match(str((step.error or {}).get("message", "")))
     cost, tokens = (Decimal(found[1]), int(found[2] or 0)) if found else (Decimal(0), 0)
     return max(cost, step.reserve_cost), max(tokens, step.reserve_tokens)
+
+
+def _left_of_job(case: _Case) -> tuple[str, Decimal, int]:
+    """Return what is left of a job, in words, money and tokens, at what an item reserves or has cost, the greater."""
+    from execution import jobs
+
+    job = jobs.get(case.run.id)
+    far = jobs.progress(job)
+    done = max(far.completed_count + far.failed_count, 1)
+    cost = max(job.reserve_cost, (far.cost / done).quantize(Decimal("0.000001")))
+    tokens = max(job.reserve_tokens, math.ceil(far.tokens / done))
+    told = f"the {words.counted(far.left_count, 'item')} of the job that {'is' if far.left_count == 1 else 'are'} left"
+    return told, cost * far.left_count, tokens * far.left_count
 
 
 def _missing(holder: Any, cost: Decimal, tokens: int) -> tuple[Decimal, int] | None:
@@ -382,8 +415,10 @@ def _breaker(case: _Case) -> Said:
         return f"the breaker {step.breaker!r} is closed again", ["the next tick of upkeep"], {"breaker": step.breaker}
     failures = words.counted(breaker.failure_count, "failure")
     text = f"the breaker {step.breaker!r} is {breaker.state} after {failures} in a row"
-    text += f"; it lets one step through at {case.when(breaker.probe_at)}" if breaker.probe_at else ""
     facts = {"breaker": breaker.name, "state": breaker.state, "probe_at": breaker.probe_at}
+    if breaker.probe_at is not None and breaker.probe_at >= breakers.FOR_EVER:
+        return f"the breaker {step.breaker!r} is open until a person closes it", ["closing it, in the admin"], facts
+    text += f"; it lets one step through at {case.when(breaker.probe_at)}" if breaker.probe_at else ""
     return text, ["a probe that succeeds", "resetting the breaker, in the admin"], facts
 
 
@@ -438,7 +473,7 @@ def _version(case: _Case) -> Said:
 
 def _paused(case: _Case) -> Said:
     if case.run.state == RunState.PAUSED and case.run.waiting == sessions.WITH_SESSION:
-        text = f"its session {case.run.session_id} has expired"
+        text = paused_by(case.run, case.now)
         return text, [f"manage.py sessions reopen {case.run.session_id}"], {"session": case.run.session_id}
     if case.run.state == RunState.PAUSED:
         return paused_by(case.run, case.now), [case.command("resume")], {}
@@ -530,7 +565,7 @@ _SAYINGS: dict[Waiting, Callable[[_Case], Said]] = {
 def in_short(step: Step, now: datetime) -> str:
     """Say in a few words why a step is where it is, from its own row alone."""
     if step.state == StepState.RUNNING:
-        return f"performing, attempt {step.epoch}"
+        return "performing" if step.epoch <= 1 else "performing, taken up again"
     waiting = Waiting(step.waiting)
     if waiting in _SHORT:
         return _SHORT[waiting](step, now)

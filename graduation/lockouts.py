@@ -21,7 +21,7 @@ EARNED_AT = {
     "auto_route": Status.COMPLETE,
 }
 """The status at which each capability is unlocked."""
-_OURS = Q(by=BY) | Q(by="", agent=None, reason__startswith="it must be earned")
+_OURS = Q(by__in=[BY, "recovery"])
 """What graduation locked, and what recovery has locked until graduation lifts it."""
 
 

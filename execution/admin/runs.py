@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import connection
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
@@ -16,6 +17,7 @@ from execution.admin import shown
 from execution.admin.lists import AgentFilter, PlainAdmin, as_uuid
 from execution.admin.reasons import action
 from execution.models import Attempt, Event, Run, RunState, Signal, Step, Worker
+from execution.models.agents import agent_name
 
 STEPS_MOST = 100
 ATTEMPTS_MOST = 50
@@ -42,9 +44,18 @@ def _by_id(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 @admin.register(Run)
 class RunAdmin(PlainAdmin):
-    list_display = ["shown_id", "workflow", "shown_state", "waiting", "agent", "opened", "took", "spent", "shown_tags"]
+    list_display = [
+        "shown_id",
+        "workflow",
+        "shown_state",
+        "waiting",
+        "shown_agent",
+        "opened",
+        "took",
+        "spent",
+        "shown_tags",
+    ]
     list_filter = ["state", AgentFilter]
-    list_select_related = ["agent"]
     by_id = ["id", "root_run_id"]
     by_name = ["correlation_id"]
     by_word = ["workflow", "key", "tags__contains"]
@@ -88,7 +99,7 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="agent")
     def shown_agent(self, run: Run) -> str:
-        return shown.link("agent", run.agent_id, run.agent.name)
+        return shown.link("agent", run.agent_id, agent_name(run))
 
     @admin.display(description="opened")
     def opened(self, run: Run) -> str:
@@ -141,8 +152,12 @@ class RunAdmin(PlainAdmin):
         last = Step.objects.filter(run_id=run.id, state="completed").order_by("-position", "-ended_at").first()
         return shown.value(last.output if last else None)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # A join would leave out the runs whose agent is gone.
+        return super().get_queryset(request).prefetch_related("agent")
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
-        return self.get_queryset(request).select_related("agent").filter(pk=as_uuid(object_id)).first()
+        return self.get_queryset(request).filter(pk=as_uuid(object_id)).first()
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         run: Run = context["original"]
@@ -165,11 +180,14 @@ def parts(run: Run) -> dict[str, Any]:
         Worker.objects.filter(pk__in={attempt.worker_id for attempt in attempts}).values_list("id", "hostname")
     )
     names = {step.id: step.name for step in steps}
+    numbers = Attempt.objects.filter(
+        pk__in=[*(one.id for one in attempts), *(one.attempt_id for one in steps)]
+    ).numbers()
     return {
         "explanation": why.explain(run),
-        "steps": [_step(step) for step in steps],
+        "steps": [_step(step, numbers) for step in steps],
         "more_steps": max(0, run.step_count - len(steps)),
-        "attempts": [_attempt(attempt, names, workers) for attempt in attempts],
+        "attempts": [_attempt(attempt, names, workers, numbers) for attempt in attempts],
         "checkpoints": [_checkpoints(row, names) for row in checkpoint_counts(ids)],
         "events": [_event(event, names) for event in Event.objects.filter(run_id=run.id).order_by("-id")[:EVENTS_MOST]],
         "signals": list(Signal.objects.filter(run_id=run.id, consumed_at=None).order_by("id")[:20]),
@@ -177,22 +195,24 @@ def parts(run: Run) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step, numbers: dict[uuid.UUID, int]) -> dict[str, Any]:
     return {
         "link": shown.link("step", step.id, step.name),
         "skill": step.skill,
         "state": shown.state(step.state),
         "waiting": step.waiting,
         "since": shown.age(step.changed_at),
-        "attempt": step.epoch,
+        "attempt": numbers.get(step.attempt_id, 0) if step.attempt_id else 0,
         "queue": step.queue,
         "error": shown.error(step.error),
     }
 
 
-def _attempt(attempt: Attempt, names: dict[uuid.UUID, str], workers: dict[uuid.UUID, str]) -> dict[str, Any]:
+def _attempt(
+    attempt: Attempt, names: dict[uuid.UUID, str], workers: dict[uuid.UUID, str], numbers: dict[uuid.UUID, int]
+) -> dict[str, Any]:
     return {
-        "link": shown.link("attempt", attempt.id, str(attempt.epoch)),
+        "link": shown.link("attempt", attempt.id, str(numbers[attempt.id])),
         "step": names.get(attempt.step_id, ""),
         "worker": shown.link("worker", attempt.worker_id, workers.get(attempt.worker_id, "")),
         "started": shown.age(attempt.started_at),

@@ -15,6 +15,7 @@ from execution import why, words
 from execution.admin import shown
 from execution.admin.lists import AgentFilter, PlainAdmin
 from execution.models import Checkpoint, Step
+from execution.models.agents import agent_name
 
 PAGE = 50
 
@@ -106,7 +107,7 @@ class StepAdmin(PlainAdmin):
 
     @admin.display(description="agent")
     def shown_agent(self, step: Step) -> str:
-        return shown.link("agent", step.agent_id, step.agent.name)
+        return shown.link("agent", step.agent_id, agent_name(step))
 
     @admin.display(description="state")
     def shown_state(self, step: Step) -> SafeString:

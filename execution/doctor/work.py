@@ -198,8 +198,40 @@ def beat() -> Iterator[Finding]:
             f"{words.listed([name for name, _ in silent])} {last}: beat seems to be down",
             "Run one: celery -A config beat (make up has one).",
         )
+    yield from _never_ran()
     if not missing and not disabled and not silent:
         yield ok("beat.schedule", f"beat's schedule has {words.counted(len(wanted), 'task')} of the ledger")
 
+
+def _never_ran() -> Iterator[Finding]:
+    """Warn at once of a beat that has never run where something waits for it."""
+    ticked = "SELECT 1 FROM execution_cyclestate WHERE name = ANY (%s) AND ticked_at IS NOT NULL LIMIT 1"
+    if rows(ticked, [list(_CYCLES_OF_BEAT)]):
+        return
+    sessions, rules, runs = rows(
+        "SELECT (SELECT count(*) FROM execution_session WHERE status = 'open'), "
+        "(SELECT count(*) FROM execution_memoryrule WHERE is_enabled), "
+        "(SELECT count(*) FROM (SELECT 1 FROM execution_run WHERE ended_at IS NOT NULL LIMIT 1000) x)"
+    )[0]
+    found = [
+        *([f"{words.counted(sessions, 'open session')} (nothing expires)"] if sessions else []),
+        *([f"{words.counted(rules, 'memory rule')} (nothing is remembered)"] if rules else []),
+        *(["runs that have ended (their provenance is not recorded)"] if runs else []),
+    ]
+    if found:
+        yield warning(
+            "beat.never",
+            f"beat has never run, and these need it: {', '.join(found)}",
+            f"celery -A <project> beat, and a worker of the queue {EVALUATORS!r} that does what it starts",
+        )
+
+
+_CYCLES_OF_BEAT = (
+    "execution.clean_up",
+    "execution.sessions",
+    "execution.memory",
+    "execution.provenance",
+    "execution.refresh_topology",
+)
 
 LOOKS = (workers, keepers, queues, leases, people, errands, beat)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models.functions import Now
 
@@ -64,3 +66,11 @@ class CapabilityLockout(models.Model):
 
     def __str__(self) -> str:
         return f"{self.capability} of {self.agent or 'every agent'}"
+
+
+def agent_name(row: Any) -> str:
+    """Return the name of a row's agent; a row outlives its agent where that was removed beside the ledger's verbs."""
+    try:
+        return str(row.agent.name)
+    except Agent.DoesNotExist:
+        return f"(agent {row.agent_id} is gone)"

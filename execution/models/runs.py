@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from execution import ids
+from execution.durations import Duration
 from execution.models.agents import Agent
 from execution.models.sessions import Session
 from execution.models.values import ValueField
@@ -132,7 +133,7 @@ class Run(models.Model):
 
         return runs.result(self)
 
-    def wait(self, timeout: float | None = None) -> Any:
+    def wait(self, timeout: Duration | None = None) -> Any:
         """Wait for the end, then return the result."""
         from execution import runs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
@@ -187,6 +189,16 @@ class Ending(models.TextChoices):
     CRASHED = "crashed"  # the process that performed it died
 
 
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    """Attempts, as people count them."""
+
+    def numbers(self) -> dict[uuid.UUID, int]:
+        """Return the number of each among the attempts of its step; an epoch rises also when a step is given back."""
+        first = Attempt.objects.filter(step_id=models.OuterRef("step_id"), epoch__lte=models.OuterRef("epoch"))
+        count = models.Subquery(first.order_by().values("step_id").annotate(n=models.Count("*")).values("n"))
+        return dict(self.order_by().annotate(number=count).values_list("id", "number"))
+
+
 class Attempt(models.Model):
     """One claim of a step by one worker."""
 
@@ -205,6 +217,8 @@ class Attempt(models.Model):
     cost = models.DecimalField(max_digits=20, decimal_places=6, db_default=0)
     tokens = models.BigIntegerField(db_default=0)
     error = models.JSONField(null=True)
+
+    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         ordering = ["step", "epoch"]

@@ -324,8 +324,12 @@ def _not_taken(name: str, given: Mapping[str, Any], taken: Collection[str], who:
 
 
 def _workflows(draft: Draft, known: Known) -> Iterator[Problem]:
+    """Yield workflows that are not known here, which may be registered, and input that a known one does not take."""
     for name, step in draft.whole_steps():
         inner = known.workflows.get(step.workflow or "")
+        if step.workflow is not None and inner is None and known.skills is not None:
+            text = f"no workflow is named {step.workflow!r} here{nearest(step.workflow, known.workflows)}"
+            yield Problem(path=("steps", name, "workflow"), text=text, is_error=False)
         if inner is not None:
             wanted = [one for one, about in inner.inputs.items() if about.required]
             yield from _lacking(name, step.with_, wanted, f"workflow {inner.name!r}")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from execution import ledger, performing, skill
+from execution import ledger, performing, skill, words
 from execution.durations import seconds
-from execution.exceptions import GateClosed, GateRefused, OptionInvalid, Suspend
+from execution.exceptions import GateClosed, GateRefused, GateTimedOut, OptionInvalid, Suspend, WaitTimeout
 from execution.workflows import catalog, evaluation, gates, planning, scopes
 
 MOST_ENTRIES = 100_000
@@ -60,7 +60,10 @@ def approval(
     """Wait until somebody who may do so approves; a refusal fails the step."""
     name = performing.claimed().step_name
     ctx.once("asked", lambda: {"who": who or [], "given": given or {}})
-    answer = ctx.wait_for(gates.signal_name(name), timeout=timeout)
+    try:
+        answer = ctx.wait_for(gates.signal_name(name), timeout=timeout)
+    except WaitTimeout:
+        raise GateTimedOut(name, who or [], words.length(seconds(timeout or 0))) from None
     if not answer["approved"]:
         raise GateRefused(name, answer["by"], answer["reason"])
     return dict(answer)

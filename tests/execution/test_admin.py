@@ -92,7 +92,7 @@ QUERIES = {
     "memoryupdate": 5,
     "need": 5,
     "provenance": 5,
-    "run": 6,
+    "run": 7,
     "session": 5,
     "sessioncheckpoint": 5,
     "observedcall": 5,

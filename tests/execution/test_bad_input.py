@@ -282,6 +282,7 @@ def test_errors_survive_pickle_and_copy():
         exceptions.WorkflowUnplayable: ("a", "b", "c"),
         exceptions.GateRefused: ("a", "b", "c"),
         exceptions.GateClosed: ("a", "b"),
+        exceptions.GateTimedOut: ("a", ["b"], "2 h"),
         exceptions.DefinitionInvalid: (("w.yaml:1:1: a sentence",),),
     }
     for cls in vars(exceptions).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from celery.result import AsyncResult
 from django.db import transaction
 
 from execution import errands, ids, ledger, performing
+from execution.exceptions import OptionInvalid
 from execution.models import Chord, Errand, Run, Step
 from tests import canvas_skills as tasks
 from tests.hands import make_due
@@ -89,6 +91,17 @@ def test_wrong_arguments_are_refused_as_celery_does():
     with pytest.raises(TypeError):
         tasks.total.delay()
     assert Run.objects.count() == 0
+
+
+@pytest.mark.parametrize("options", [{"eta": "soon"}, {"countdown": "5 s"}, {"expires": "never"}, {"eta": [1]}])
+def test_moment_that_is_none_is_refused_in_words(options):
+    """A wrong eta, countdown or expiry names itself and says how to write one, and opens nothing."""
+    name, value = next(iter(options.items()))
+    with pytest.raises(
+        OptionInvalid, match=rf"^{name} is {re.escape(repr(value))}; write seconds from now, a datetime"
+    ):
+        tasks.add.apply_async((1, 2), **options)
+    assert not Run.objects.exists()
 
 
 def test_countdown_is_a_stored_timer():

@@ -409,6 +409,14 @@ class TestJobs:
         assert job in typed("jobs", "list")
         assert document("jobs", "list")["jobs"][0]["job_id"] == job
 
+    def test_file_without_items(self, tmp_path):
+        """An empty file makes a job that completes with nothing done, and that is said."""
+        path = tmp_path / "nothing.jsonl"
+        path.write_text("\n")
+        job = typed("jobs", "spawn", "commands.report", path)
+        assert "it has no items" in typed("jobs", "show", job)
+        assert "it was given no item" in typed("run", job)
+
     def test_operating(self, lines):
         """Pause, resume and cancel do as they say, and retry says why it cannot."""
         job = typed("jobs", "spawn", "commands.report", lines)

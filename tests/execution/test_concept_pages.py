@@ -1,15 +1,18 @@
-"""The pages about services, topology, records and tunables: what stands there is so."""
+"""The pages about services, topology, records, tunables, memory and runs: what stands there is so."""
 
+import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
-from execution import conf, services, tunables
+from execution import conf, runs, services, tunables
 from execution.models import AssessmentKind
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ("services", "topology", "records", "tunables")
+NAMES = ("services", "topology", "records", "tunables", "memory", "runs")
 PAGES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 BLOCKS = [
     (name, kind, text)
@@ -21,8 +24,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("text", [text for _, kind, text in BLOCKS if kind == "python"])
-def test_python_on_the_pages_runs(text):
-    """The Python runs as it stands."""
+def test_python_on_the_pages_runs(text, monkeypatch):
+    """The Python runs as it stands, from nothing; only that no worker is there to wait for."""
+    monkeypatch.setattr(runs, "wait", lambda *_, **__: None)
     exec(compile(text, "docs", "exec"), {"__name__": "docs"})  # noqa: S102 - our own page
 
 
@@ -33,6 +37,15 @@ def test_services_on_the_page_are_right(text, tmp_path):
     path.write_text(text)
     services.import_([path])
     assert [f"note: {one}" in PAGES["services"] for one in services.notes(services.listed())] == [True]
+
+
+def test_commands_about_memory_answer_as_the_page_shows():
+    """Each command of the page, in its order and from nothing, prints what stands below it."""
+    page = next(text for name, kind, text in BLOCKS if (name, kind) == ("memory", "text"))
+    for command, shown in re.findall(r"^\$ manage\.py (.*)\n((?:[^$].*\n)*)", page, re.MULTILINE):
+        out = io.StringIO()
+        call_command(*shlex.split(command), stdout=out, stderr=out)
+        assert [line.rstrip() for line in out.getvalue().splitlines()] == shown.splitlines(), command
 
 
 def test_pages_name_what_there_is():

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from config import celery_app, substrate
-from execution import doctor, ledger
+from execution import doctor, ledger, sessions
 from execution.doctor import broker, database, findings, work
 from execution.models import CycleState, Worker
 from tests import command_skills
@@ -294,6 +294,16 @@ class TestWork:
 
         PeriodicTask.objects.all().delete()
         assert looked(work.beat)["beat.schedule"].level == doctor.WARNING
+
+    def test_beat_that_has_never_run(self):
+        """Where sessions, memory rules or provenance need beat, one that has never run is warned of at once."""
+        assert "beat.never" not in looked(work.beat), "nothing needs it yet"
+        sessions.open("chat")
+        found = looked(work.beat)["beat.never"]
+        assert (found.level, "1 open session (nothing expires)" in found.text) == (doctor.WARNING, True)
+        assert "memory rule" not in found.text
+        sessions.WATCH.run()
+        assert "beat.never" not in looked(work.beat)
 
     def test_beat_that_is_down(self):
         """A schedule that nobody has run for days is warned of."""

@@ -27,10 +27,15 @@ def test_duration_is_read(written, expected):
     assert seconds(written) == expected
 
 
-@pytest.mark.parametrize(
-    "written", ["", "90", "soon", "5 parsecs", "6h or so", None, True, float("nan"), float("inf"), [1]]
-)
+@pytest.mark.parametrize("written", ["", "soon", "5 parsecs", "6h or so", None, True, float("nan"), float("inf"), [1]])
 def test_duration_that_is_none_says_how_to_write_one(written):
     """What is no duration is refused with the option's name and examples."""
     with pytest.raises(OptionInvalid, match=r"timeout is .*; write seconds, a timedelta, or text such as '90s'"):
         seconds(written, name="timeout")
+
+
+@pytest.mark.parametrize("written", ["90", " 1.5 "])
+def test_text_without_a_unit_is_asked_for_one(written):
+    """A command line's bare number could be anything: it is not guessed."""
+    with pytest.raises(OptionInvalid, match=rf"--timeout is '{written}', without a unit; write '{written.strip()}s', "):
+        seconds(written, name="--timeout")

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.db import transaction
 
-from execution import budgets, jobs, lanes, ledger, retention, runs, tunables, values
+from execution import budgets, jobs, lanes, ledger, retention, runs, story, tunables, values, why
 from execution.exceptions import InputInvalid, JobUnknown, NotPossible, OptionInvalid, RunCancelled, RunEnded
 from execution.models import Blob, Event, Job, JobItem, JobLane, Run, Step
 from tests import hands, job_skills
@@ -151,8 +151,11 @@ class TestLanes:
         assert events.count() < 20
 
     def test_no_items(self, hands):
-        """A job without items completes."""
-        assert carry_out(hands, jobs.spawn(job_skills.double, [])).state == "completed"
+        """A job without items completes, and its story says that there were none."""
+        job = jobs.spawn(job_skills.double, [])
+        assert carry_out(hands, job).state == "completed"
+        told = [line.text for line in story.of(Run.objects.get(pk=job.pk)).lines]
+        assert any("it was given no item, and completes at once" in text for text in told)
 
     def test_retries_per_item(self, hands):
         """A transient error is tried again later, a permanent one fails at once, and neither touches its neighbours."""
@@ -325,6 +328,12 @@ class TestMoney:
         assert (run.state, run.waiting) == ("parked", "budget")
         assert jobs.progress(job).completed_count == 10
         assert run.spent_cost + run.reserved_cost <= Decimal("1.05")
+        said = why.explain(run).reasons[0]
+        assert (
+            "the budget does not hold the 20 items of the job that are left, about 2.00 and 140 tokens: " in said.text
+        )
+        assert "missing: 1.95" in said.text
+        assert said.moves == [f"manage.py topup {run.id} --cost 1.95 (less does as many items as it pays for)"]
         budgets.top_up(run, cost="5.00")
         assert carry_out(hands, job).completed_count == 30
         assert Run.objects.get(pk=job.pk).spent_cost == Decimal("3.00")

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import structlog
 
 from execution import logs, runs
 from tests.execution import seen
@@ -52,6 +53,35 @@ def test_formatter_of_an_error():
     said = json.loads(logs.formatter("json").format(record))
     assert "no answer" in said["exception"]
     assert "secret@" not in said["exception"]
+
+
+@pytest.fixture
+def other_project():
+    """Be in a project that has never heard of structlog."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
+
+
+def test_project_without_structlog_chooses_the_level(other_project, capfd, caplog):
+    """Lines go through the project's own logs, below its level none, and nothing is printed beside them."""
+    logs.write_as_others_do()
+    log = structlog.get_logger("execution.somewhere")
+    with caplog.at_level(logging.WARNING):
+        log.debug("step.not_claimed", step="s")
+        log.info("memory.evicted", count=2)
+        log.warning("ledger.away", error="gone", token="t")
+    assert caplog.messages == [f"event=ledger.away error=gone token={logs.MASK}"]
+    assert caplog.records[0].name == "execution.somewhere"
+    assert "step.not_claimed" not in "".join(capfd.readouterr())
+
+
+def test_project_with_structlog_keeps_its_own(other_project):
+    """What a project has set up is left alone."""
+    structlog.configure(processors=[])
+    logs.write_as_others_do()
+    assert structlog.get_config()["processors"] == []
 
 
 def test_form_that_is_unknown():

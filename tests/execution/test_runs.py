@@ -1,11 +1,13 @@
 """Runs: started once per key and only when the caller commits; paused, cancelled, retried, forked, waited for."""
 
 import datetime as dt
+import io
 import time
 import uuid
 from unittest import mock
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
@@ -19,11 +21,13 @@ from execution.exceptions import (
     RunEnded,
     RunFailed,
     RunUnknown,
+    SkillUnknown,
     WaitedTooLong,
 )
-from execution.models import Event, Run, Step, Timer
+from execution.models import Agent, Event, Run, Step, Timer
 from execution.skills import skill
 from tests import hands
+from tests.hands import finish, open_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -290,6 +294,45 @@ def test_pause_of_a_sleeping_run_outlasts_its_timer(stage):
     assert stage.finish(run) == "awake"
 
 
+def failed_step(hands):
+    """Have a run whose step has failed."""
+    run = open_run()
+    finish(hands.take(run), "failed", error={"kind": "unknown", "type": "ValueError", "message": "no"})
+    return run
+
+
+def test_retry_after_a_while_waits_for_a_stored_timer(hands):
+    """The step waits, says until when, and is woken by upkeep; an old claim's epoch is the timer's."""
+    run = failed_step(hands)
+    runs.retry(run, after="5m", by="ann")
+    step = Step.objects.get(pk=run.id)
+    timer = Timer.objects.get(step_id=step.id, fired_at=None)
+    assert (step.state, step.waiting, timer.due_at, timer.epoch) == ("waiting", "retry", step.wake_at, step.epoch)
+    assert dt.timedelta(minutes=4) < step.wake_at - timezone.now() < dt.timedelta(minutes=5)
+    assert hands.claim(run).verdict == "nothing"
+    past = timezone.now() - dt.timedelta(seconds=1)
+    Timer.objects.update(due_at=past)
+    Step.objects.update(wake_at=past)
+    ledger.ask("SELECT * FROM execution_wake_v1()")
+    assert hands.take(run).epoch == 2
+
+
+def test_retry_with_a_fallback(hands):
+    """Another skill takes over in the failed step; one that nobody knows is refused, and nothing is changed."""
+    run = failed_step(hands)
+    with pytest.raises(SkillUnknown, match="did you mean 'tests.add'"):
+        runs.retry(run, fallback="tests.ad")
+    assert runs.get(run.id).state == "failed"
+    runs.retry(run, fallback="tests.add")
+    assert Step.objects.get(pk=run.id).options["fallback"] == "tests.add"
+
+
+def test_fork_to_another_version_wants_a_workflow(hands):
+    """Of a single skill the code alone holds versions."""
+    with pytest.raises(NotPossible, match="only its code holds versions"):
+        runs.fork(failed_step(hands), version="1")
+
+
 def test_retry_goes_on_from_the_failed_step_with_everything_kept(stage):
     """What was recorded before the failure is not done again."""
     calls, broken = [], [1]
@@ -447,6 +490,31 @@ def test_wait_gives_up_in_time_and_says_where_to_look():
     with pytest.raises(WaitedTooLong, match=f"did not end in 0.1 s; `manage.py why {run.id}`"):
         run.wait(timeout=0.1)
     assert time.monotonic() - began < 2
+
+
+def test_wait_takes_a_length_of_time_and_refuses_what_is_none():
+    """A time-out is written as any other length of time; what is none is said before anything is waited for."""
+    run = add.start(left=1)
+    with pytest.raises(WaitedTooLong, match="did not end in 1 s"):
+        run.wait(timeout="1s")
+    with pytest.raises(OptionInvalid, match="timeout is 'x'; write seconds"):
+        run.wait(timeout="x")
+
+
+def test_run_whose_agent_is_gone_is_listed(client, admin_user):
+    """A run outlives its agent's row, and is listed, told and explained all the same."""
+    Agent.objects.create(name="scout")
+    run = add.start(left=1, agent="scout")
+    Agent.objects.filter(name="scout")._raw_delete("default")
+    gone = f"(agent {run.agent_id} is gone)"
+    out = io.StringIO()
+    call_command("runs", stdout=out)
+    call_command("run", str(run.id), stdout=out)
+    call_command("why", str(run.id), stdout=out)
+    assert out.getvalue().count(gone) >= 2
+    client.force_login(admin_user)
+    assert gone in client.get("/admin/execution/run/").content.decode()
+    assert client.get(f"/admin/execution/run/{run.id}/change/").status_code == 200
 
 
 def test_wait_in_the_transaction_that_opened_the_run_raises_at_once(stage):

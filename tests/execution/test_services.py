@@ -91,8 +91,10 @@ def test_change_is_told_by_its_fields(file):
 
 
 def test_dry_run_changes_nothing(file):
-    """It says what would change."""
-    assert len(services.import_([file(SHOP)], is_dry=True)) == 3
+    """It says what would change, and what would be odd."""
+    said = document("services", "import", file(SHOP), "--dry-run")
+    assert [one["is_new"] for one in said["changes"]] == [True, True, True]
+    assert said["notes"] == ["ledger wants encrypted of storage, which does not guarantee that"]
     assert not Service.objects.exists()
     assert not told()
 

@@ -419,14 +419,28 @@ class TestCommand:
         assert "chat" in typed("sessions", "list")
         assert '"n": 1' in typed("sessions", "show", "chat")
 
+    def test_beginning_of_an_id_will_do(self):
+        """A session is found by the beginning of its id, as a run is, also when it is closed."""
+        session = sessions.open("chat")
+        sessions.close(session)
+        short = str(session.id)[:18]
+        assert typed("sessions", "reopen", short) == f"session {session.id} is open"
+        assert str(session.id) in typed("sessions", "show", short)
+        assert "no session" in refused("sessions", "show", "ffffffff-ffff")
+
     def test_why_names_the_session(self):
         """A run that is paused with its session is moved by reopening that."""
-        session = sessions.open("chat")
+        session = sessions.open("chat", ttl="1h")
         run = runs.start("tests.add", {"left": 1}, session=session)
         Step.objects.filter(pk=run.id).update(state="waiting", waiting="signal", awaits=["go"])
-        Run.objects.filter(pk=run.id).update(state="paused", waiting="session")
-        Step.objects.filter(pk=run.id).update(waiting="paused")
-        assert f"manage.py sessions reopen {session.id}" in typed("why", run.id)
+        expired(session, hours=2)
+        for waiting in ("signal", "paused"):
+            Step.objects.filter(pk=run.id).update(waiting=waiting)
+            told = typed("why", run.id)
+            assert f"its session {session.id} (chat) expired at" in told
+            assert "unused for 1 h" in told
+            assert "an operator" not in told
+        assert f"manage.py sessions reopen {session.id}" in told
 
     def test_bad_words(self):
         """What is misspelt is answered with the nearest."""

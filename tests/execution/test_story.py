@@ -64,6 +64,8 @@ def test_crash_and_take_over(grown_server, workers, tmp_path):
     assert again.facts["taken_over_after_ms"] >= 0
     assert again.facts["from"] in ("step-2", "alive")
     assert "from checkpoint '" in again.text
+    assert "attempt 1, after" in back.text
+    assert "attempt 2, from" in again.text, "attempts are counted, whatever the epoch is"
 
 
 def test_waits_and_signals(workers):

@@ -88,6 +88,24 @@ class TestValidate:
         (tmp_path / "empty").mkdir()
         assert refused("validate", tmp_path / "empty")[1] == f"there is no .yaml file in {tmp_path / 'empty'}"
 
+    def test_file_that_is_not_there_is_told(self, good, tmp_path, monkeypatch):
+        """Whatever reads files says which is not there, seen from where, and which one may be meant."""
+        monkeypatch.chdir(tmp_path)
+        for verb in ("validate", "load"):
+            told = f"there is no file or folder 'nofolder' in {tmp_path}; name a .yaml file, or a folder of them"
+            assert refused(verb, "nofolder")[1] == told
+            assert "did you mean 'good.yaml'?" in refused(verb, "god.yaml")[1]
+
+    def test_unknown_workflow_is_a_note(self, tmp_path):
+        """A sub-workflow that is not known here is told, also beside other mistakes; the shipped ones are known."""
+        caller = tmp_path / "caller.yaml"
+        caller.write_text("name: caller\nsteps:\n  a: {workflow: inspct}\n  b: {skill: x.y, needs: [c]}\n")
+        found, _ = refused("validate", caller)
+        assert ":3:17: note: steps.a.workflow: no workflow is named 'inspct' here; did you mean 'inspect'?\n" in found
+        assert "steps.b.needs[0]: there is no step 'c'" in found
+        caller.write_text("name: caller\nsteps: {a: {workflow: inspect}}\n")
+        assert "no workflow is named" not in typed("validate", caller)
+
     def test_files_know_each_other(self, good, tmp_path):
         """A sub-workflow that is validated beside its caller is checked with it; two of one name are refused."""
         caller, twin = tmp_path / "caller.yaml", tmp_path / "twin.yaml"

@@ -42,7 +42,7 @@ with which the two newest buckets agree. A slope by Theil and Sen tells a slow t
 **What is not promised.** That errors are independent of each other is not needed for rates of errors: it is enough that,
 whatever came before, the next is bad with at most the target's probability. An agent or a service that is worse than its
 target for an hour of each day is not within it. The promise for latency and cost is shown for streams like the simulated
-ones; a rhythm of the week, beside that of the day, is not known to them, and may be called a shift.
+ones, whose noise is new in each hour: a level that wanders for hours, or a rhythm of the week, may be called a shift.
 
 """
 

@@ -17,6 +17,7 @@ OFFER_RATES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.06, 0.10)
 RISES = (1.5, 3.0, 10.0)
 """What a rate becomes, as multiples of what is allowed."""
 LEVEL_RISES = (1.25, 1.5, 2.0)
+LASTING = (0.5, 0.8)
 LATENCY, COST = (0.95, streams.RHYTHM), (0.5, 0.0)
 """Quantile and daily rhythm: a 95th percentile that swings by a third each day, a steady median."""
 
@@ -31,6 +32,7 @@ class Size:
     services: int = 200
     days: int = 365
     level_years: int = 6
+    lasting_years: int = 2
     rises: int = 20
     traffic: tuple[int, ...] = streams.TRAFFIC
 
@@ -54,7 +56,7 @@ def tasks(size):
     found["silent"] = partial(lives.audited, lives=turning, decisions=size.decisions, rate=0.15, audit_rate=0.1)
     for traffic in size.traffic:
         found |= _streams(size, traffic)
-    return found
+    return found | _lasting(size)
 
 
 def _streams(size, traffic):
@@ -74,6 +76,17 @@ def _streams(size, traffic):
         for rise in LEVEL_RISES:
             found[name, traffic, "rise", rise] = partial(_delays, count=size.rises, **stream, factor=rise, days=14)
     return found
+
+
+def _lasting(size):
+    """Return streams whose noise lasts for hours, which the promise does not hold for."""
+    quantile, rhythm = LATENCY
+    alarms = partial(streams.level_alarms, days=size.days, per_hour=1_000, quantile=quantile, rhythm=rhythm)
+    return {
+        ("lasting", likeness, year): partial(alarms, lasting=likeness)
+        for likeness in LASTING
+        for year in range(size.lasting_years)
+    }
 
 
 def _delays(random, count, **stream):
@@ -107,6 +120,7 @@ def sections(found, size):
         _offers_in_time(found, size),
         _silence(found),
         _false_alarms(found, size),
+        _lasting_alarms(found, size),
         _recalled_rates(found, size),
         _recalled_levels(found, size),
     ]
@@ -255,6 +269,23 @@ def _false_alarms(found, size):
     return section
 
 
+def _lasting_alarms(found, size):
+    section = Section(
+        title="Where the promise ends: noise that lasts",
+        words=(
+            "The promise for latency and cost is for noise that is new in each hour. Here the level wanders by 5 % and an "
+            "hour resembles the one before (1,000 requests an hour). What wanders by a tenth for some hours is called "
+            "critical, and rightly or not, it is nothing that lasts."
+        ),
+        columns=("correlation of an hour with the next", "critical"),
+    )
+    for likeness in LASTING:
+        alarms = sum(found["lasting", likeness, year] for year in range(size.lasting_years))
+        counted = Yearly(alarms, size.lasting_years * size.days / 365)
+        section.rows.append(Row(cells=(f"{likeness:g}", str(counted)), promised="nothing"))
+    return section
+
+
 def _recalled_rates(found, size):
     section = Section(
         title="A service that burns its budget is found",
@@ -315,4 +346,5 @@ def _share_of(delays):
 
 def _recall(delays):
     share = _share_of(delays)
-    return f"{100 * share.hits / share.total:.0f} %, {Times(delays, np.inf).in_units(1)} d"
+    median = Times(delays, np.inf).in_units(1)
+    return f"{100 * share.hits / share.total:.0f} %" + ("" if median == "never" else f", {median} d")

@@ -20,6 +20,7 @@ OBJECTIVE = 0.999
 LOOKS_A_DAY = 48
 SPREAD = 0.8
 RHYTHM = 0.3
+LASTING_NOISE = 0.05
 BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -60,10 +61,10 @@ def _watched(random, services, looks, per_hour, burn_at, unevenness=0.0):
         yield is_critical
 
 
-def level_alarms(random, days, per_hour, quantile, rhythm):
-    """Return how often one stationary stream was called critical."""
+def level_alarms(random, days, per_hour, quantile, rhythm, lasting=0.0):
+    """Return how often one stationary stream was called critical; with lasting noise an hour is like the one before."""
     alarms, was = 0, False
-    for _, severity in _levels(random, days * 24, per_hour, quantile, rhythm):
+    for _, severity in _levels(random, days * 24, per_hour, quantile, rhythm, lasting=lasting):
         is_critical = severity == "critical"
         alarms, was = alarms + (is_critical and not was), is_critical
     return alarms
@@ -78,15 +79,17 @@ def level_delay(random, per_hour, quantile, rhythm, factor, days):
     return np.inf
 
 
-def _levels(random, hours, per_hour, quantile, rhythm, factors=None):
+def _levels(random, hours, per_hour, quantile, rhythm, factors=None, lasting=0.0):
     """Yield after each hour what is said of a stream."""
-    levels, raised = Levels(), 0.0
+    levels, raised, weather = Levels(), 0.0, 0.0
     for hour in range(hours):
         raised += np.log((factors or {}).get(hour, 1.0))
+        if lasting:
+            weather = lasting * weather + LASTING_NOISE * np.sqrt(1 - lasting**2) * random.normal()
         count = int(random.poisson(per_hour))
         if count:
             rank = int(np.ceil(quantile * count))
             noise = SPREAD * ndtri(random.beta(rank, count - rank + 1))
-            value = float(np.exp(noise + raised + rhythm * np.sin(hour * np.pi / 12)))
+            value = float(np.exp(noise + weather + raised + rhythm * np.sin(hour * np.pi / 12)))
             levels.observe(value, count, at=BEGIN + dt.timedelta(hours=hour))
         yield hour, levels.severity

@@ -111,9 +111,17 @@ def test_every_guarantee_holds_in_full():
 def test_the_page_tells_every_section():
     """A tiny proof has all sections, and the page a table of each."""
     tiny = proof.Size(
-        lives=50, decisions=150, good_before=100, services=5, days=5, level_years=1, rises=1, traffic=(100,)
+        lives=50,
+        decisions=150,
+        good_before=100,
+        services=5,
+        days=5,
+        level_years=1,
+        lasting_years=1,
+        rises=1,
+        traffic=(100,),
     )
     sections = proof.run(tiny, processes=1)
     shown = page.render(sections)
     assert all(f"### {section.title}" in shown and section.rows for section in sections)
-    assert len(sections) == 8
+    assert len(sections) == 9

@@ -8,17 +8,20 @@ import os
 import re
 import sys
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -50,8 +53,6 @@ class LedgerCommand(BaseCommand):
         parser.add_argument("--json", dest="as_json", action="store_true", help="Print one JSON document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not structlog.is_configured():
-            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         try:
             self.act(**options)
         except BrokenPipeError:
@@ -95,13 +96,18 @@ def find(text: str) -> Any:
     from execution.models import Run
 
     found = _by_prefix(text.strip()) or runs.get(text.strip()).id
-    return Run.objects.select_related("agent").get(pk=found)
+    return Run.objects.prefetch_related("agent").get(pk=found)
 
 
 def _by_prefix(text: str) -> uuid.UUID | None:
     """Return the id of the only run, or run of a step, that begins so; None where the text is no beginning of an id."""
     from execution.models import Run, Step
 
+    return beginning(text, (Run.objects.all(), "id"), (Step.objects.all(), "run_id"))
+
+
+def beginning(text: str, *tables: tuple[QuerySet[Any], str]) -> uuid.UUID | None:
+    """Return what the only row whose id begins so has in a column, from the first table that knows one."""
     digits = text.replace("-", "")
     if not _PREFIX.fullmatch(text) or len(digits) >= 32:
         return None
@@ -110,9 +116,9 @@ def _by_prefix(text: str) -> uuid.UUID | None:
             f"{text!r} is too short for the beginning of an id: give at least {SHORTEST_PREFIX} characters of it"
         )
     span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
-    found = set(Run.objects.filter(pk__range=span).order_by("id").values_list("id", flat=True)[:6])
-    if not found:
-        found = set(Step.objects.filter(pk__range=span).order_by("id").values_list("run_id", flat=True)[:6])
+    found: set[uuid.UUID] = set()
+    for rows, column in tables:
+        found = found or set(rows.filter(pk__range=span).order_by("pk").values_list(column, flat=True)[:6])
     if not found:
         return None
     if len(found) > 1:
@@ -172,6 +178,22 @@ def moment(value: str, place: str, *, back: bool = False) -> datetime:
             f"{place} is {value!r}; write a length of time such as '90s' or '2h', or a moment as '2030-01-31 18:00'"
         ) from None
     return timezone.now() - length if back else timezone.now() + length
+
+
+def yaml_files(given: Iterable[str]) -> list[str]:
+    """Return the files, with those of each folder in the order of their names."""
+    found: list[str] = []
+    for one in given:
+        path = Path(one)
+        if not path.exists():
+            near = get_close_matches(path.name, [file.name for file in path.parent.glob("*")], n=1)
+            hint = f"did you mean {str(path.parent / near[0])!r}?" if near else "name a .yaml file, or a folder of them"
+            raise CommandError(f"there is no file or folder {one!r} in {Path.cwd()}; {hint}")
+        inside = sorted(str(file) for file in path.glob("*") if file.suffix in (".yaml", ".yml") and file.is_file())
+        if path.is_dir() and not inside:
+            raise CommandError(f"there is no .yaml file in {one}")
+        found += inside if path.is_dir() else [one]
+    return list(dict.fromkeys(found))
 
 
 def table(rows: list[list[str]], titles: list[str]) -> str:

@@ -66,7 +66,7 @@ class Watcher:
         return bool(self.command.stdout.isatty()) and not self.options["plain"] and not self.options["as_json"]
 
     def _look(self) -> story.Story:
-        return story.of(Run.objects.select_related("agent").get(pk=self.run_id), most=100)
+        return story.of(Run.objects.prefetch_related("agent").get(pk=self.run_id), most=100)
 
     def _is_over(self, told: story.Story) -> bool:
         return told.run.state in _ENDINGS or (self.ends_at is not None and time.monotonic() >= self.ends_at)

@@ -121,6 +121,8 @@ class Command(VerbsCommand):
             self.document({**facts, "skill": job.skill, "state": job.run.state})
             return
         self.say(str(job.pk))
+        if not job.item_count:
+            self.stderr.write(f"{options['file']} holds no item: the job completes at once, with nothing done")
         if not job.created:
             self.stderr.write(f"the key {job.run.key!r} had spawned this job before; it is {job.run.state}")
 
@@ -142,9 +144,10 @@ def _find(text: str) -> Job:
 
 
 def _done(progress: Progress) -> str:
+    if not progress.item_count:
+        return "it has no items"
     done = progress.completed_count + progress.failed_count
-    share = f" ({done * 100 // progress.item_count} %)" if progress.item_count else ""
-    return f"{done:,} of {words.counted(progress.item_count, 'item')}{share}"
+    return f"{done:,} of {words.counted(progress.item_count, 'item')} ({done * 100 // progress.item_count} %)"
 
 
 def _pace(progress: Progress) -> str:

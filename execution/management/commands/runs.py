@@ -6,13 +6,14 @@ import uuid
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from execution import sessions, story, why, words
 from execution.agents import id_of
 from execution.management.commands._command import LedgerCommand, moment, table
 from execution.management.commands._watching import statistics_text
 from execution.models import UNFINISHED, Run, RunState, Step, Waiting
+from execution.models.agents import agent_name
 
 
 class Command(LedgerCommand):
@@ -39,7 +40,7 @@ class Command(LedgerCommand):
             return
         if options["limit"] < 1:
             raise CommandError(f"--limit is {options['limit']}; it is at least 1")
-        found = list(_filtered(options).select_related("agent").order_by("-created_at")[: options["limit"] + 1])
+        found = list(_filtered(options).prefetch_related("agent").order_by("-created_at")[: options["limit"] + 1])
         shown, is_more = found[: options["limit"]], len(found) > options["limit"]
         rows = _rows(shown)
         if options["as_json"]:
@@ -101,13 +102,13 @@ def _filtered(options: dict[str, Any]) -> QuerySet[Run]:
 def _rows(found: list[Run]) -> list[dict[str, Any]]:
     now = why.clock()
     counts = story.checkpoint_counts(run.id for run in found)
-    steps = _steps(found)
+    steps, left = _steps(found)
     return [
         {
             "id": run.id,
             "state": run.state,
             "skill": run.workflow,
-            "agent": run.agent.name,
+            "agent": agent_name(run),
             "tags": run.tags,
             "correlation_id": run.correlation_id,
             "priority": run.priority,
@@ -116,27 +117,25 @@ def _rows(found: list[Run]) -> list[dict[str, Any]]:
             "age_seconds": round((now - run.created_at).total_seconds(), 1),
             "checkpoint_count": counts.get(run.id, 0),
             "spent_cost": run.spent_cost,
-            "why": _why(run, steps.get(run.id, []), now),
+            "why": _why(run, steps.get(run.id), left.get(run.id, 0), now),
         }
         for run in found
     ]
 
 
-def _steps(found: list[Run]) -> dict[uuid.UUID, list[Step]]:
-    """Return the unfinished steps of these runs, those first that say most."""
-    by_run: dict[uuid.UUID, list[Step]] = {}
-    wanted = [run.id for run in found if not run.is_ended]
-    for step in Step.objects.filter(run_id__in=wanted, state__in=UNFINISHED).order_by("position"):
-        by_run.setdefault(step.run_id, []).append(step)
-    for steps in by_run.values():
-        steps.sort(key=lambda step: why.ORDER.index(step.state))
-    return by_run
+def _steps(found: list[Run]) -> tuple[dict[uuid.UUID, Step], dict[uuid.UUID, int]]:
+    """Return, for each of these runs, the unfinished step that says most, and how many are unfinished."""
+    unfinished = Step.objects.filter(run_id__in=[run.id for run in found if not run.is_ended], state__in=UNFINISHED)
+    ordered = why.telling(unfinished)
+    first = ordered.order_by("run_id", *ordered.query.order_by).distinct("run_id").defer("options")
+    counts = unfinished.values_list("run_id").annotate(count=Count("*"))
+    return {step.run_id: step for step in first}, dict(counts)
 
 
-def _why(run: Run, steps: list[Step], now: Any) -> str:
+def _why(run: Run, step: Step | None, left: int, now: Any) -> str:
     if run.is_ended:
         return words.one_line(why.said_error(run.error), 80) if run.error else run.cancel_reason
-    if not steps:
+    if step is None:
         return ""
-    more = f" (and {words.counted(len(steps) - 1, 'step')} more)" if len(steps) > 1 else ""
-    return words.one_line(why.in_short(steps[0], now), 80) + more
+    more = f" (and {words.counted(left - 1, 'step')} more)" if left > 1 else ""
+    return words.one_line(why.in_short(step, now), 80) + more

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 
 from execution import services, words
-from execution.management.commands._command import operator, table
+from execution.management.commands._command import operator, table, yaml_files
 from execution.management.commands._verbs import VerbsCommand
 from execution.models import Service
 
@@ -32,9 +33,11 @@ class Command(VerbsCommand):
         export.add_argument("--output", help="The file to write; standard output unless given.")
 
     def _import(self, options: dict[str, Any]) -> None:
-        files = [file for one in options["files"] for file in _files(one)]
-        changes = services.import_(files, by=options["by"], is_dry=options["dry_run"])
-        odd = [] if options["dry_run"] else services.notes(services.listed())
+        files = yaml_files(options["files"])
+        with transaction.atomic():
+            changes = services.import_(files, by=options["by"])
+            odd = services.notes(services.listed())
+            transaction.set_rollback(options["dry_run"])
         if options["as_json"]:
             self.document({"is_dry": options["dry_run"], "changes": [asdict(one) for one in changes], "notes": odd})
             return
@@ -89,14 +92,3 @@ def _row(service: Service) -> dict[str, Any]:
 def _line(service: Service) -> list[str]:
     needs = [one.needed_id for one in service.dependencies.all()]
     return [service.name, service.tier, service.owner, ", ".join(needs), ", ".join(service.guarantees)]
-
-
-def _files(given: str) -> list[str]:
-    """Return a file, or the files of a folder in the order of their names."""
-    path = Path(given)
-    if not path.is_dir():
-        return [given]
-    inside = sorted(str(file) for file in path.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
-    if not inside:
-        raise CommandError(f"there is no .yaml file in {given}")
-    return inside

@@ -9,7 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from execution import sessions, words
-from execution.management.commands._command import Encoder, json_value, table
+from execution.exceptions import SessionUnknown
+from execution.management.commands._command import SHORTEST_PREFIX, Encoder, beginning, json_value, table
 from execution.management.commands._verbs import VerbsCommand
 from execution.models import Run, Session
 
@@ -35,7 +36,7 @@ class Command(VerbsCommand):
 
     def _add_one(self, verbs: Any, name: str, text: str, *, asks_why: bool = False) -> CommandParser:
         parser = self.add_verb(verbs, name, text, asks_why=asks_why)
-        parser.add_argument("session", help="Its id, or the name of one that is not closed.")
+        parser.add_argument("session", help="Its id or the beginning of it, or the name of one that is not closed.")
         return parser
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -57,7 +58,7 @@ class Command(VerbsCommand):
             self.say(table(lines, ["session", "status", "looked at", "runs", "name"]))
 
     def _show(self, options: dict[str, Any]) -> None:
-        session = sessions.get(options["session"])
+        session = _find(options["session"])
         runs = list(Run.objects.filter(session_id=session.id).order_by("-id")[:50])
         facts = {
             **_facts(session),
@@ -90,13 +91,12 @@ class Command(VerbsCommand):
             self.stderr.write(f"it was open already, since {words.moment(session.opened_at)}")
 
     def _close(self, options: dict[str, Any]) -> None:
-        self._told(
-            sessions.close(options["session"], cancel=options["cancel"], by=options["by"], reason=options["reason"]),
-            options,
-        )
+        found = _find(options["session"])
+        closed = sessions.close(found, cancel=options["cancel"], by=options["by"], reason=options["reason"])
+        self._told(closed, options)
 
     def _reopen(self, options: dict[str, Any]) -> None:
-        self._told(sessions.reopen(options["session"], by=options["by"], reason=options["reason"]), options)
+        self._told(sessions.reopen(_find(options["session"]), by=options["by"], reason=options["reason"]), options)
 
     def _told(self, session: Session, options: dict[str, Any]) -> None:
         facts = _facts(session)
@@ -104,6 +104,17 @@ class Command(VerbsCommand):
             self.document(facts)
             return
         self.say(f"session {session.id} is {facts['status']}")
+
+
+def _find(text: str) -> Session:
+    """Return the session of this id or name, or the only one whose id begins so."""
+    try:
+        return sessions.get(text)
+    except SessionUnknown:
+        found = beginning(text, (Session.objects.all(), "id")) if len(text) >= SHORTEST_PREFIX else None
+        if found is None:
+            raise
+        return sessions.get(found)
 
 
 def _facts(session: Session) -> dict[str, Any]:

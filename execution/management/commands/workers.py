@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 
 from execution import why, words
 from execution.management.commands._command import LedgerCommand, table
-from execution.models import Step, StepState, Worker
+from execution.models import Attempt, Step, StepState, Worker
 
 
 class Command(LedgerCommand):
@@ -25,7 +25,9 @@ class Command(LedgerCommand):
         found = list(workers if options["wants_gone"] else workers.filter(gone_at=None))
         now = why.clock()
         performed = _performed([worker.id for worker in found])
-        rows = [_row(worker, performed.get(worker.id, []), now) for worker in found]
+        held = [step.attempt_id for steps in performed.values() for step in steps if step.attempt_id]
+        numbers = Attempt.objects.filter(pk__in=held).numbers()
+        rows = [_row(worker, performed.get(worker.id, []), numbers, now) for worker in found]
         if options["as_json"]:
             self.document({"workers": rows})
         else:
@@ -54,7 +56,7 @@ class Command(LedgerCommand):
             for step in row["performs"]:
                 since = words.length(step["seconds"])
                 self.say(
-                    f"  {row['worker']}: {step['skill']} of run {step['run']}, attempt {step['epoch']}, since {since}"
+                    f"  {row['worker']}: {step['skill']} of run {step['run']}, attempt {step['attempt']}, since {since}"
                 )
 
 
@@ -66,7 +68,7 @@ def _performed(worker_ids: list[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
     return found
 
 
-def _row(worker: Worker, steps: list[Step], now: datetime) -> dict[str, Any]:
+def _row(worker: Worker, steps: list[Step], numbers: dict[uuid.UUID, int], now: datetime) -> dict[str, Any]:
     return {
         "id": worker.id,
         "worker": worker.hostname,
@@ -86,6 +88,7 @@ def _row(worker: Worker, steps: list[Step], now: datetime) -> dict[str, Any]:
                 "step": step.id,
                 "skill": step.skill,
                 "epoch": step.epoch,
+                "attempt": numbers.get(step.attempt_id) if step.attempt_id else None,
                 "seconds": round((now - step.changed_at).total_seconds(), 1),
             }
             for step in steps

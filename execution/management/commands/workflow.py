@@ -6,7 +6,6 @@ The verbs that look only at files need no database.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from django.core.management.base import CommandError
 
 from execution import words
 from execution.management.commands import start
-from execution.management.commands._command import operator, table
+from execution.management.commands._command import operator, table, yaml_files
 from execution.management.commands._verbs import VerbsCommand
 from execution.workflows import catalog, differences, known, mermaid, reading, spec, starters, svg
 from execution.workflows.reading import Finding, Read
 
 _FORMATS = {"mermaid": mermaid.text, "svg": svg.text}
-_SUFFIXES = (".yaml", ".yml")
 
 
 class Command(VerbsCommand):
@@ -66,7 +64,7 @@ class Command(VerbsCommand):
         graph.add_argument("--output", help="The file to write; standard output unless given.")
 
     def _validate(self, options: dict[str, Any]) -> None:
-        found = _together(_files(options["files"]), with_skills=not options["without_skills"])
+        found = _together(yaml_files(options["files"]), with_skills=not options["without_skills"])
         if options["strict"]:
             found = {file: _strict(one) for file, one in found.items()}
         bad = [file for file, one in found.items() if one.errors]
@@ -109,7 +107,7 @@ class Command(VerbsCommand):
         self.say(f"{path} is written; `manage.py workflow validate {path}` checks it")
 
     def _load(self, options: dict[str, Any]) -> None:
-        found = catalog.load(_files(options["files"]), by=options["by"])
+        found = catalog.load(yaml_files(options["files"]), by=options["by"])
         if options["as_json"]:
             self.document([_stored_row(one) for one in found])
             return
@@ -181,26 +179,11 @@ def _stored_row(one: catalog.Stored) -> dict[str, Any]:
     }
 
 
-def _files(given: Iterable[str]) -> list[str]:
-    """Return the files, with those of each folder in the order of their names."""
-    found: list[str] = []
-    for one in given:
-        path = Path(one)
-        if not path.is_dir():
-            found.append(one)
-            continue
-        inside = sorted(str(file) for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
-        if not inside:
-            raise CommandError(f"there is no .yaml file in {one}")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
 def _together(files: list[str], *, with_skills: bool) -> dict[str, Read]:
     """Read files so that each knows the workflows of the others, and, where wanted, the skills of this process."""
     alone = {file: reading.look_at(file) for file in files}
     workflows = {one.definition.name: one.definition for one in alone.values() if one.definition is not None}
-    around = known.of_this_process(workflows) if with_skills else known.Known(workflows=workflows)
+    around = known.of_this_process(catalog.shipped() | workflows) if with_skills else known.Known(workflows=workflows)
     found, homes = {}, dict[str, str]()
     for file in files:
         one = reading.look_at(file, around)

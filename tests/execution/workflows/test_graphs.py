@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from graphlib import TopologicalSorter
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -107,24 +106,3 @@ def _value(step):
     from execution import ledger
 
     return ledger.unpack(step.output) if step.output is not None else None
-
-
-@pytest.mark.parametrize("count", [500, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_wide_fan_in_is_not_quadratic(hands, count):
-    """A step that needs many others is counted down by each, and the run is opened in one statement."""
-    import time
-
-    from tests.hands import finish
-
-    count -= 1  # a definition has at most 10,000 steps
-    steps = {f"s{n}": {"skill": "graphs.give", "with": {"value": n}} for n in range(count)}
-    steps["last"] = {"skill": "graphs.give", "needs": list(steps)}
-    run = runs.start(Definition.model_validate({"name": "wide", "steps": steps}))
-    begun = time.perf_counter()
-    halves = []
-    for place, step in enumerate(Step.objects.filter(run_id=run.id, state="ready").order_by("id")):
-        finish(hands.take(step), value=1)
-        if place + 1 in (count // 2, count):
-            halves.append(time.perf_counter() - begun)
-    assert Step.objects.get(run_id=run.id, name="last").state == "ready"
-    assert halves[1] - halves[0] < 3 * halves[0], halves

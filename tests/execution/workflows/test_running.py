@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from execution import errands, runs, why, workflows
+from execution import errands, ledger, runs, values, why, workflows
 from execution.exceptions import (
     GateRefused,
     InputInvalid,
@@ -15,10 +15,10 @@ from execution.exceptions import (
     RunUnknown,
     WorkflowUnplayable,
 )
-from execution.models import Run, Step
+from execution.models import Checkpoint, Run, Step
 from execution.workflows import catalog
 from tests import workflow_skills as _skills  # noqa: F401 - registers them
-from tests.hands import MARKS, finish
+from tests.hands import MARKS, finish, make_due
 
 pytestmark = MARKS
 
@@ -283,6 +283,22 @@ steps:
         with pytest.raises(RunFailed, match="ann refused at gate 'review': too dear"):
             runs.result(run)
 
+    def test_gate_that_nobody_decides_times_out(self, hands):
+        """The error names the gate, who could have approved, and how long it waited."""
+        text = self.TEXT.replace('"group:leads"]', '"group:leads"], timeout: 2h')
+        run = runs.start(read(text))
+        play(hands, run)
+        gate = Step.objects.get(run_id=run.id, name="review")
+        Checkpoint.objects.filter(step_id=gate.id, kind="wait").update(
+            data=values.pack({"deadline": "2020-01-01T00:00:00+00:00"}, place="a test").data
+        )
+        make_due(gate)
+        ledger.ask("SELECT * FROM execution_wake_v1()")
+        with pytest.raises(
+            RunFailed, match="gate 'review' timed out: ann, group:leads could have approved, and in 2 h"
+        ):
+            runs.result(play(hands, run))
+
     def test_only_who_is_named_decides(self, hands, django_user_model):
         """Others are refused, members of a named group are not."""
         from django.contrib.auth.models import Group
@@ -393,6 +409,16 @@ outputs: {c: "${steps.c}", side: "${steps.side}"}
         run = play(hands, runs.start(read(self.TEXT), {"n": 1}))
         catalog.register(read(self.TEXT.replace("right: 1}", "right: 1000}")))
         assert runs.result(play(hands, runs.fork(run))) == {"c": 3, "side": 1}
+
+    def test_fork_to_another_version_does_everything_again(self, hands):
+        """A run goes back to the version before, from its start only."""
+        runs.start(read(self.TEXT), {"n": 1})
+        run = play(hands, runs.start(read(self.TEXT.replace("right: 1}", "right: 1000}")), {"n": 1}))
+        assert runs.get(run).version == "2"
+        fork = runs.fork(run, version="1")
+        assert (fork.version, runs.result(play(hands, fork))) == ("1", {"c": 3, "side": 1})
+        with pytest.raises(NotPossible, match="from its start only"):
+            runs.fork(run, "b", version="1")
 
     def test_fork_from_a_step_that_is_not_there_is_refused(self, hands):
         """The nearest step is named."""
