@@ -139,8 +139,9 @@ def _begin_agents() -> None:
 
 
 def _status(agent: Agent | None) -> GraduationStatus:
-    subject = f"agent:{agent.name}" if agent else SYSTEM
-    return GraduationStatus.objects.get_or_create(subject=subject, defaults={"agent": agent})[0]
+    if agent is None:
+        return GraduationStatus.objects.get_or_create(subject=SYSTEM)[0]
+    return GraduationStatus.objects.get_or_create(agent=agent, defaults={"subject": f"agent:{agent.name}"})[0]
 
 
 def _facts(agent: Agent | None, reviewed_at: datetime | None) -> Facts:

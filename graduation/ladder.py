@@ -9,7 +9,7 @@ several agents, by id.
 
 from __future__ import annotations
 
-import itertools
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -42,7 +42,7 @@ PRODUCER = "ladder"
 READER = "graduation.ladder"
 FALL_WANTED = "recovery.level_fall_wanted"
 _UNDECIDED = (OfferState.OPEN, OfferState.SECONDED)
-_PASSES_MOST = 20
+_READING_SECONDS = 20.0
 
 
 # Down
@@ -267,12 +267,22 @@ def take_all() -> int:
 
     What goes wrong with one agent keeps nobody else waiting, and is raised when all are done.
     """
-    looked = sum(itertools.islice(iter(lambda: events.consume(READER, _handle), 0), _PASSES_MOST))
+    looked = _hear()
     wanted = list(Evidence.objects.order_by("agent_id").values_list("agent_id", flat=True))
     errors = [error for agent_id in wanted if (error := _taken(agent_id)) is not None]
     if errors:
         raise errors[0]
     return looked + len(wanted)
+
+
+def _hear() -> int:
+    """Read the log to its end, or for so long; returns how many events were read."""
+    ends_at, looked = time.monotonic() + _READING_SECONDS, 0
+    while read := events.consume(READER, _handle):
+        looked += read
+        if time.monotonic() > ends_at:
+            break
+    return looked
 
 
 def _taken(agent_id: uuid.UUID) -> Exception | None:

@@ -10,6 +10,7 @@ from execution.models import Agent, Event, Level, Verdict
 from graduation import audits, envelopes, ladder, trials
 from graduation.models import Evidence, Offer
 from recovery.exceptions import AlreadyDecided, NotFound
+from tests.execution.test_agents import against_claims, webbed
 from tests.graduation.decided import decided, decisions, outcomes
 from tests.hands import MARKS, Hands, open_run, side_by_side
 from tests.people import person, put
@@ -75,6 +76,13 @@ class TestFall:
         assert (level(), Verdict.objects.count()) == (3, 0)
         ladder.breach("scout", "low", reason="it erred")
         assert hands.claim(run).reason == "autonomy"
+
+    def test_no_claim_slips_past(self, scout, hands):
+        """When a breach is recorded, not one more step above the new level begins, however it raced."""
+        at_commit, in_the_end = against_claims(
+            hands, webbed(60, level=3), lambda: ladder.breach("scout", "low", reason="it erred")
+        )
+        assert at_commit == in_the_end < 60
 
     def test_on_evidence(self, scout):
         """Too many bad outcomes are a breach, recorded with the evidence; the trial begins anew."""
