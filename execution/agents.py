@@ -102,14 +102,19 @@ def is_unlocked(capability: str, *, agent: str | Agent | uuid.UUID) -> bool:
 # What an agent may do alone
 
 
+def hold(agent: str | Agent) -> Agent:
+    """Hold an agent until the end of the caller's transaction, and return it as it is: no claim or change slips in."""
+    agent_id = id_of(agent)
+    _hold(agent_id)
+    return Agent.objects.select_for_update(no_key=True).get(pk=agent_id)
+
+
 @transaction.atomic
 def set_level(
     agent: str | Agent, level: Level, *, by: str = "", reason: str = "", parents: Iterable[records.Named] = ()
 ) -> Verdict | None:
     """Lower what an agent may do alone; the next claim sees it. Returns the verdict, or None where nothing changes."""
-    agent_id = id_of(agent)
-    _hold(agent_id)
-    found = Agent.objects.select_for_update(no_key=True).get(pk=agent_id)
+    found = hold(agent)
     if level > found.level:
         raise NotAllowed(
             f"agent {found.name!r} is {Level(found.level).label}: only a person raises it to {Level(level).label}, "
@@ -117,7 +122,7 @@ def set_level(
         )
     if level == found.level:
         return None
-    Agent.objects.filter(pk=agent_id).update(level=level)
+    Agent.objects.filter(pk=found.id).update(level=level)
     return _changed(found, level, by=by, reason=reason, parents=parents)
 
 
@@ -139,9 +144,7 @@ def raise_level(
         raise NotAllowed("a level is raised for a reason: say it")
     first_name = people.deciding(person, RAISE)
     second_name = people.deciding(second, RAISE) if second is not None else ""
-    agent_id = id_of(agent)
-    _hold(agent_id)
-    found = Agent.objects.select_for_update(no_key=True).get(pk=agent_id)
+    found = hold(agent)
     if level <= found.level:
         raise NotPossible(f"agent {found.name!r} is {Level(found.level).label} already: that is no rise")
     if needs_second(found, level, first_name) and second_name in ("", first_name):

@@ -3,8 +3,8 @@
 A fall happens in the transaction in which the breach is recorded, so that the next claim sees it. A rise is offered
 when the evidence supports it, and waits for a person, for more than one level for two different ones; the database
 refuses every other way up (execution/sql/guard_level_v1.sql). Each change is an `autonomy_change` verdict that rests on
-the breach or the decision, and begins the agent's trial anew. Lock order: an agent's trial, its offer, the agent; of
-several agents, by id.
+the breach or the decision, and begins the agent's trial anew. Lock order: an agent's trial, then its offer and the agent
+itself, which the trial guards; of several agents, by id.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
 from execution import agents, events, ledger, people, records
 from execution.cycles import Cycle
-from execution.exceptions import CeleriacError, NotAllowed, NotPossible, OptionInvalid
+from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
 from execution.models import Agent, Event, Level, RecordParent, Verdict
 from graduation import measures, trials
 from graduation.models import Evidence, Offer, OfferState
@@ -96,18 +96,17 @@ def answer(breach: Verdict) -> None:
 def demote(agent: str | Agent, level: Level, *, by: str, reason: str) -> Verdict:
     """Lower an agent by hand; returns the verdict."""
     row = trials.hold(_id(agent))
-    if level >= row.agent.level:
-        raise NotPossible(f"agent {row.agent.name!r} is {Level(row.agent.level).label}: that is no lower level")
-    decision = agents.decide(row.agent, level, by=by, reason=reason, action="reject")
-    verdict = agents.set_level(row.agent, level, by=by, reason=reason, parents=[decision])
-    _begin_anew(row, level, f"{by} lowered its level")
+    held = agents.hold(row.agent)
+    decision = agents.decide(held, level, by=by, reason=reason, action="reject")
+    verdict = agents.set_level(held, level, by=by, reason=reason, parents=[decision]) if level < held.level else None
     if verdict is None:
-        raise AlreadyDecided(f"agent {row.agent.name!r} was lowered by somebody else meanwhile")
+        raise NotPossible(f"agent {held.name!r} is {Level(held.level).label}: that is no lower level")
+    _begin_anew(row, level, f"{by} lowered its level")
     return verdict
 
 
 def _fall(row: Evidence, severity: Severity, *, breach: Verdict, by: str) -> None:
-    level = Level(max(row.agent.level - FALLS[severity], Level.OBSERVER))
+    level = Level(max(agents.hold(row.agent).level - FALLS[severity], Level.OBSERVER))
     agents.set_level(row.agent, level, by=by, reason=f"a {severity} breach: {breach.reasoning}", parents=[breach])
     _begin_anew(row, level, "it fell")
 
@@ -136,6 +135,7 @@ def promote(agent: str | Agent, level: Level, *, person: Person, reason: str) ->
     """Raise an agent by hand; for more than one level the offer waits for a second person. Returns the offer."""
     name = people.deciding(person, agents.RAISE)
     row = trials.hold(_id(agent))
+    row.agent = agents.hold(row.agent)
     if level <= row.agent.level:
         raise NotPossible(f"agent {row.agent.name!r} is {Level(row.agent.level).label} already: that is no rise")
     offer = _undecided(row.agent_id).first()
@@ -208,10 +208,11 @@ def _offer(row: Evidence, level: int, *, by: str) -> Offer:
 
 
 def _held(offer: Offer | uuid.UUID | str) -> tuple[Evidence, Offer]:
-    """Hold an undecided offer, and before it the trial of its agent."""
+    """Hold an undecided offer, before it the trial of its agent, and after it the agent."""
     seen = get(offer.pk if isinstance(offer, Offer) else offer)
     row = trials.hold(seen.agent_id)
     held = Offer.objects.select_for_update().get(pk=seen.pk)
+    row.agent = agents.hold(row.agent)
     if held.state not in _UNDECIDED:
         raise AlreadyDecided(f"offer {held.pk} is {held.state} already; nothing was changed")
     if row.agent.level != held.level_before:
@@ -300,8 +301,11 @@ def _handle(found: Sequence[Event]) -> None:
         try:
             with transaction.atomic():
                 _answer(agent_id, event)
-        except CeleriacError as error:
-            log.warning("ladder.unanswered", event_id=str(event.id), kind=event.kind, error=str(error))
+        except DatabaseError:
+            raise
+        except Exception:
+            # An event that makes no sense must not keep those behind it from being read.
+            log.exception("ladder.unanswered", event_id=str(event.id), kind=event.kind)
 
 
 def _heard(found: Sequence[Event]) -> list[tuple[uuid.UUID, Event]]:

@@ -121,6 +121,30 @@ class TestFall:
         ladder.take_all()
         assert level() == 2
 
+    def test_lowered_by_somebody_else_meanwhile(self, scout, monkeypatch):
+        """A fall that finds the agent lower than it was a moment ago goes on from there."""
+        hold = trials.hold
+
+        def held(agent_id):
+            row = hold(agent_id)
+            agents.set_level("scout", Level.ADVISOR, by="ann")
+            return row
+
+        monkeypatch.setattr(trials, "hold", held)
+        ladder.breach("scout", "low", reason="it erred")
+        assert level() == Level.OBSERVER
+
+    def test_event_without_sense(self, scout):
+        """What cannot be understood is logged, and keeps nothing behind it from being read."""
+        for data in ({"levels": "many"}, {"levels": 1}):
+            ledger.ask(
+                "SELECT execution_log_v1('recovery.level_fall_wanted', NULL, NULL, %s, NULL, %s)",
+                [scout.id, Jsonb(data)],
+            )
+        breached(["low"])
+        ladder.take_all()
+        assert level() == 2
+
     def test_fall_that_recovery_asks_for(self, scout):
         """An action of recovery that lowers an agent's autonomy does it."""
         wish = Jsonb({"levels": 2, "by": "ann", "reason": "too eager"})

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from execution import runs
 from execution.models import Agent, CycleState, Level, Run, Step, Verdict
 from graduation import audits, ladder, tasks
@@ -14,7 +12,6 @@ from tests.graduation.decided import outcomes
 from tests.people import person
 
 
-@pytest.mark.slow
 def test_trust_is_earned_lost_and_given_back(workers, eventually):
     """An agent does well, is offered a rise, breaks something, falls, asks, is let go on once, and is restored."""
     editor = Agent.objects.create(name="editor", level=Level.LIMITED_AUTONOMOUS)
