@@ -3,8 +3,8 @@
 A fall happens in the transaction in which the breach is recorded, so that the next claim sees it. A rise is offered
 when the evidence supports it, and waits for a person, for more than one level for two different ones; the database
 refuses every other way up (execution/sql/guard_level_v1.sql). Each change is an `autonomy_change` verdict that rests on
-the breach or the decision, and begins the agent's trial anew. Lock order: an agent's trial, then its offer and the agent
-itself, which the trial guards; of several agents, by id.
+the breach or the decision, and begins the agent's trial anew. Lock order: an agent's trial, then its offer and the
+agent itself, which the trial guards; of several agents, by id.
 """
 
 from __future__ import annotations
