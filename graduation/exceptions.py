@@ -15,3 +15,11 @@ class EnvelopeRejected(GraduationError):
 
 class ObjectivesInvalid(GraduationError):
     """Some objectives cannot be read; nothing was changed."""
+
+
+class Overtaken(GraduationError):
+    """Another evaluator was faster; what this one found is not written."""
+
+
+class ExtraMissing(GraduationError):
+    """What this needs comes with an extra that is not installed."""
