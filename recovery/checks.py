@@ -25,7 +25,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
     try:
         known = conf.current()
-    except (ImproperlyConfigured, TypeError, ValueError):
+    except (AttributeError, ImproperlyConfigured, TypeError, ValueError):
         return []
     return [
         checks.Error(
