@@ -1,0 +1,1 @@
+"""Observe: what the counts of a service say about its objectives."""

@@ -1,0 +1,1 @@
+"""The proof of what graduation's statistics promise: `make judgement`."""
