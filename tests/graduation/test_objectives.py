@@ -126,7 +126,7 @@ class TestReading:
             ),
             (
                 "service: payments",
-                "service: payments\n  timeWindow: [{duration: 1M, calendar: {startTime: 2026-01-01 00:00:00, timeZone: Europe/Viena}}]",  # noqa: E501 - one line of a file
+                "service: payments\n  timeWindow: [{duration: 1M, calendar: {startTime: 2026-01-01 00:00:00, timeZone: Europe/Viena}}]",
                 "there is no time zone 'Europe/Viena'; did you mean 'Europe/Vienna'",
             ),
             ("service: payments", "service: payments\n  budgetingMethod: Timeslices", "needs 'timeSliceWindow'"),
@@ -142,7 +142,9 @@ class TestReading:
     def test_second_document(self, file):
         """Lines count from the beginning of the file, also in a later document; the same name twice is told."""
         found = wrong(file, f"{SLO}---\n{SLO}")
-        assert found == [f"15:18: metadata.name: there is another SLO 'one' at {file(SLO + '---\n' + SLO)}:3"]
+        [said] = found
+        assert said.startswith("15:18: metadata.name: there is another SLO 'one' at ")
+        assert said.endswith("slo.yaml:3")
         assert "26:1: this is no YAML" in wrong(file, f"{SLO}---\n{SLO}---\nnot: [closed")[0]
 
     def test_reference_to_nothing(self, file):

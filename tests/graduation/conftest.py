@@ -1,0 +1,5 @@
+"""Every test begins with an empty log, and may perform steps with its own hands."""
+
+from tests.execution.conftest import _nothing_connected, _nothing_remembered, hands
+
+__all__ = ["_nothing_connected", "_nothing_remembered", "hands"]
