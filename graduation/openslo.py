@@ -418,7 +418,7 @@ class _Files:
         name = one.head.metadata.name
         return Declared(
             name=name if len(spec.objectives) == 1 else f"{name}-{index + 1}",
-            subject=one.head.metadata.annotations.get(SUBJECT) or indicator.get("of") or f"service:{spec.service}",
+            subject=_whose(one) or indicator.get("of") or f"service:{spec.service}",
             service=spec.service,
             origin=origin,
             indicator=indicator,
@@ -586,7 +586,16 @@ def _subject(source: LedgerSource, slo: SloSpec, at: _Place) -> str:
     kind, _, name = found.partition(":")
     if kind not in _SUBJECTS or not name:
         hint = nearest(kind, _SUBJECTS)
-        raise Wrong((*at, "of"), f"is {shown(found)}; write it as skill:pay.charge, with one of {_SUBJECTS}{hint}")
+        raise Wrong(
+            (*at, "of"), f"is {shown(found)}; write it with one of {', '.join(_SUBJECTS)}, as skill:pay.charge{hint}"
+        )
+    return found
+
+
+def _whose(one: Object) -> str:
+    found = one.head.metadata.annotations.get(SUBJECT, "")
+    if found and not re.fullmatch(r"[a-z][a-z_]*:\S.*", found):
+        raise Wrong(("metadata", "annotations", SUBJECT), f"is {shown(found)}; write it as service:payments")
     return found
 
 

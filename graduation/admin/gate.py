@@ -38,7 +38,7 @@ class _Governed(PlainAdmin):
         base: Any = super().get_form(request, obj, change, **kwargs)
         page = self
 
-        class Asked(base):  # type: ignore[misc]
+        class Asked(base):
             def clean(self) -> Any:
                 found = super().clean() or self.cleaned_data
                 if not self.errors:

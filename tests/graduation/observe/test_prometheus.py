@@ -122,6 +122,7 @@ def test_threshold_and_ratio(declared, server, eventually):
 
 @needs_server
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_live(declared, tmp_path, eventually):
     """What a server scrapes while we watch is counted; while it is away nothing is known, and then it goes on."""
     exporter = Exporter()
