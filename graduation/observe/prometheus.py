@@ -59,14 +59,20 @@ def _collect(objective: Objective, away: dict[str, str]) -> int:
     except OriginFailed as error:
         _note_error(objective, str(error))
         return 0
-    except httpx.HTTPError as error:
-        away[url] = f"{url} does not answer: {type(error).__name__} {error}".strip()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # The address may hold a password, which is nobody's who reads the state.
+        away[url] = f"Prometheus at {_place(url)} does not answer: {type(error).__name__} {error}".strip()
         _note_error(objective, away[url])
         return 0
     with transaction.atomic():
         buckets.put(minutes)
         ObjectiveState.objects.filter(pk=objective.pk).update(data_at=known or objective.state.data_at, error="")
     return len(minutes)
+
+
+def _place(url: str) -> str:
+    """Return where an address leads, without what stands in it besides."""
+    return url.partition("://")[2].rpartition("@")[2].partition("/")[0] or url
 
 
 def _note_error(objective: Objective, text: str) -> None:
@@ -130,10 +136,11 @@ def _asked(client: httpx.Client, query: str, start: datetime, until: datetime) -
     if answer.status_code != 200 or body.get("status") != "success":
         said = body.get("error") or f"HTTP {answer.status_code}"
         raise OriginFailed(f"Prometheus refuses {query!r}: {said}")
-    data = body.get("data", {})
-    if data.get("resultType") != "matrix":
-        raise OriginFailed(f"{query!r} gives a {data.get('resultType')}, and not a series of numbers")
-    return {str(sorted(one["metric"].items())): dict(_samples(one["values"])) for one in data["result"]}
+    try:
+        series = body["data"]["result"]
+        return {str(sorted(one["metric"].items())): dict(_samples(one["values"])) for one in series}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise OriginFailed(f"the answer to {query!r} holds no series of numbers") from None
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Objectives: read from OpenSLO files, each mistake told at its place; twice the same; every change an event."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,11 @@ def test_error_holds_its_findings():
     """The error has the findings one by one, and says them all."""
     error = ObjectivesInvalid(["a", "b"])
     assert (error.findings, str(error)) == (("a", "b"), "the objectives are not right:\na\nb")
+
+
+def test_page_shows_files_that_load(file):
+    """The file on the page is read without a finding."""
+    page = (DATA.parent.parent.parent / "docs" / "objectives.md").read_text()
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = objectives.read([file(text)])
+    assert (set(found.objectives), found.notes) == ({"charges-succeed", "charges-are-quick"}, [])

@@ -176,11 +176,11 @@ class TestPipeline:
         script = tmp_path / "deploy.sh"
         script.write_text(f'set -eu\n{sys.executable} manage.py gate "$@"\necho deployed > {mark}\n')
 
-        def run(*given):
+        def run(*given, **more):
             mark.unlink(missing_ok=True)
             done = subprocess.run(
                 ["sh", str(script), *given],
-                env=os.environ | environment(),
+                env=os.environ | environment() | more,
                 capture_output=True,
                 text=True,
                 timeout=120,
@@ -202,6 +202,7 @@ class TestPipeline:
         """A service that nobody knows, a mistyped option and a database that is away end with 1, and deploy nothing."""
         assert deploy("--service", "paymnts")[:2] == (1, False)
         assert deploy("--servic", "payments", "--x")[:2] == (1, False)
+        assert deploy("--service", "payments", DATABASE_URL="postgres://nobody@127.0.0.1:9/none")[:2] == (1, False)
 
     def test_document(self, declared):
         """With --json it is one document."""

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from django.utils import timezone
 
@@ -164,3 +165,27 @@ def test_dead_server_is_asked_once_in_a_pass(declared, monkeypatch):
     Objective.objects.update(indicator={"url": "http://127.0.0.1:9", "total": "a", "good": "b"})
     prometheus.collect()
     assert (len(asked), ObjectiveState.objects.exclude(error="").count()) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "body", ["no json", "[]", '{"status": "success"}', '{"status": "success", "data": {"result": [1]}}']
+)
+def test_what_is_no_prometheus(declared, monkeypatch, body):
+    """Whatever answers, the error is the objective's and not the cycle's."""
+    real = httpx.Client
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, text=body))
+    monkeypatch.setattr(prometheus.httpx, "Client", lambda **given: real(transport=answer, **given))
+    points_to("http://example.invalid")
+    assert prometheus.collect() == 0
+    assert state().error
+
+
+def test_password_of_an_address_is_not_told(declared):
+    """The error names the place and not the password; an address that is none is an error, too."""
+    points_to("http://ann:secret@127.0.0.1:9")
+    prometheus.collect()
+    assert "Prometheus at 127.0.0.1:9 does not answer" in state().error
+    assert "secret" not in state().error
+    points_to("http://[::")
+    prometheus.collect()
+    assert "does not answer" in state().error
