@@ -10,7 +10,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.11 python3.13; do 
 	&& { echo "$$candidate"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint types migrations-check chaos bench flows judgement celery-suite lock
+.PHONY: help setup demo up down test lint types migrations-check chaos bench flows grouping judgement celery-suite lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup ## Measure against the peers
 
 flows: setup ## Walk through the flows, one by one
 	$(BIN)/python -m tests.flows
+
+grouping: setup ## Measure how well messages are grouped
+	$(BIN)/python -m benchmarks.grouping
 
 judgement: setup ## Show by simulation what graduation's statistics promise
 	$(BIN)/python -m tests.judgement

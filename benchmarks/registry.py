@@ -294,6 +294,58 @@ SCALE = Figure(
     rounds=1,
 )
 
+WEBHOOK_RATE = Figure(
+    name="webhook_deliveries_per_s",
+    title="Webhooks per second to a receiver on this machine, eight at once, signed and completed",
+    unit="deliveries/s",
+    better="higher",
+    ours=_ours("webhook_deliveries_per_s", count=3000, quick_count=500),
+    peers={},
+    target=at_least(300, "deliveries/s"),
+)
+
+WEBHOOK_LATENCY = Figure(
+    name="webhook_latency_ms",
+    title="An event's commit to its receipt at ten endpoints while an eleventh hangs, beside the same while it answers",
+    unit="ms",
+    better="lower",
+    ours=_ours("webhook_latency_ms", count=1200, quick_count=400, seconds=300),
+    peers={},
+    target=median_below(1.2, "times the median while it answers", of="ratio_p50")
+    & median_below(1.2, "times the 99th percentile while it answers", of="ratio_p99"),
+    rounds=3,
+)
+
+EVALUATIONS = Figure(
+    name="evaluations_per_s",
+    title="Candidates evaluated per second by one evaluator, with their provenance",
+    unit="candidates/s",
+    better="higher",
+    ours=_ours("evaluations_per_s", count=5000, quick_count=1000),
+    peers={},
+    target=at_least(200, "candidates/s"),
+)
+
+FAILURES = Figure(
+    name="failures_per_s",
+    title="Failures taken in per second, from the log to a row with fingerprint, template, pattern and candidate",
+    unit="failures/s",
+    better="higher",
+    ours=_ours("failures_per_s", count=6000, quick_count=1500),
+    peers={},
+    target=at_least(2000, "failures/s"),
+)
+
+FAILURES_TRIED_AGAIN = Figure(
+    name="failures_tried_again_per_s",
+    title="The same of failures that are tried again, which open no candidate",
+    unit="failures/s",
+    better="higher",
+    ours=_ours("failures_per_s", count=6000, quick_count=1500, options=("ending=retrying",)),
+    peers={},
+    target=at_least(2000, "failures/s"),
+)
+
 FIGURES = (
     RECORDED_STEPS,
     RUNS,
@@ -310,4 +362,9 @@ FIGURES = (
     CRASH_TO_RESUME,
     APPEND_STORAGE,
     SCALE,
+    WEBHOOK_RATE,
+    WEBHOOK_LATENCY,
+    EVALUATIONS,
+    FAILURES,
+    FAILURES_TRIED_AGAIN,
 )

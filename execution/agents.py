@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
@@ -64,6 +65,18 @@ def lift(capability: str, *, agent: str | Agent | None = None) -> int:
     locked = locked.filter(agent_id=id_of(agent)) if agent else locked.filter(agent=None)
     _note("capability.lifted", id_of(agent) if agent else None, {"capability": capability})
     return locked.update(lifted_at=timezone.now())
+
+
+def is_unlocked(capability: str, *, agent: str | Agent | uuid.UUID) -> bool:
+    """Tell whether a capability that must be earned has been: lifted once, and locked by nothing now.
+
+    What nobody ever lifted is locked. Within a transaction the answer holds until its end: a lockout waits for it.
+    """
+    agent_id = agent if isinstance(agent, uuid.UUID) else id_of(agent)
+    ledger.ask_in_transaction("SELECT execution_share_agent_v1(%s)", [agent_id])
+    concerned = CapabilityLockout.objects.filter(Q(agent=None) | Q(agent_id=agent_id), capability=capability)
+    in_force = concerned.filter(Q(until=None) | Q(until__gt=timezone.now()), lifted_at=None)
+    return concerned.exclude(lifted_at=None).exists() and not in_force.exists()
 
 
 @transaction.atomic

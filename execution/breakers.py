@@ -5,11 +5,16 @@ The claim and the ending count them (`execution_judge_breaker`); here is what a 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from django.db import transaction
 
 from execution import doorbell, ledger
 from execution.exceptions import NotPossible
 from execution.models import Breaker, BreakerState
+
+FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""When a breaker lets a probe through that only a person closes."""
 
 
 @transaction.atomic
@@ -19,14 +24,14 @@ def reset(name: str, *, by: str = "", reason: str = "") -> Breaker:
 
 
 @transaction.atomic
-def trip(name: str, *, seconds: int = 600, by: str = "", reason: str = "") -> Breaker:
-    """Open a breaker by hand, for so long."""
+def trip(name: str, *, seconds: float | None = 600, by: str = "", reason: str = "") -> Breaker:
+    """Open a breaker by hand, for so long; without an end, until it is closed by hand."""
     Breaker.objects.get_or_create(name=name)
     breaker = _set(name, BreakerState.OPEN, by=by, reason=reason)
     ledger.ask_in_transaction(
         "UPDATE execution_breaker SET opened_at = clock_timestamp(), opened_count = opened_count + 1, "
-        "probe_at = clock_timestamp() + make_interval(secs => %s) WHERE name = %s",
-        [seconds, name],
+        "probe_at = coalesce(clock_timestamp() + make_interval(secs => %s), %s) WHERE name = %s",
+        [seconds, FOR_EVER, name],
     )
     breaker.refresh_from_db()
     return breaker

@@ -34,16 +34,25 @@ class _Mark:
 
 @transaction.atomic
 def fork(
-    origin: Run, step: str | None, *, given: Mapping[str, Any] | None, before: str | None, by: str, reason: str
+    origin: Run,
+    step: str | None,
+    *,
+    given: Mapping[str, Any] | None,
+    before: str | None,
+    version: str | None,
+    by: str,
+    reason: str,
 ) -> Run:
     """Open a fork of a run; see `runs.fork`."""
     origin.refresh_from_db()
     if not Step.objects.filter(pk=origin.id).exists():
-        opened = _fork_graph(origin, step, given, before)
-        runs.note(
-            "run.forked", opened, {"from": str(origin.id), "step": step, "before": before, "by": by, "reason": reason}
-        )
+        _refuse_part(origin, step, version)
+        opened = _fork_graph(origin, step, given, before, version)
+        told = {"from": str(origin.id), "step": step, "before": before, "by": by, "reason": reason}
+        runs.note("run.forked", opened, told | ({"version": version} if version else {}))
         return opened
+    if version is not None:
+        raise NotPossible(f"run {origin.id} is of a single skill: only its code holds versions of it")
     source = _step_of(origin, step)
     mark = _mark_of(source, before) if before is not None else None
     task = openings.task_of(source.skill)
@@ -67,15 +76,23 @@ def fork(
     return opened
 
 
-def _fork_graph(origin: Run, step: str | None, given: Mapping[str, Any] | None, before: str | None) -> Run:
-    """Open a run of the same version of a workflow; what had ended and does not come after the step stays as it is."""
+def _refuse_part(origin: Run, step: str | None, version: str | None) -> None:
+    """Refuse to take over results of one version into another."""
+    if version is not None and step is not None:
+        raise NotPossible(f"run {origin.id} can go back to version {version} from its start only, not from {step!r}")
+
+
+def _fork_graph(
+    origin: Run, step: str | None, given: Mapping[str, Any] | None, before: str | None, version: str | None
+) -> Run:
+    """Open a run of the workflow, of the same version unless told; what had ended before the step stays."""
     from execution.workflows import catalog
 
     source = _step_of(origin, step) if step is not None else None
     if source is None and before is not None:
         raise NotPossible(f"say of which step of run {origin.id} {before!r} is a checkpoint: step=..., or --step NAME")
     mark = _mark_of(source, before) if source is not None and before is not None else None
-    stored = catalog.find(f"{origin.workflow}@{origin.version}")
+    stored = catalog.find(f"{origin.workflow}@{version or origin.version}")
     inputs = stored.bind_input((), {**ledger.unpack(origin.input)["kwargs"], **(given or {})})
     template = openings.template_of(
         stored,

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
 from django.db import connection, transaction
@@ -249,7 +248,7 @@ def _open(task: SkillTask, template: dict[str, Any], run: Run, *, count: int, ch
 
 
 def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
-    transaction.on_commit(partial(doorbell.ring_for, step_ids), robust=True)
+    transaction.on_commit(lambda: doorbell.ring_for(step_ids), robust=True)
 
 
 # What an operator or a program does to a job

@@ -3,6 +3,7 @@
 Nothing is counted where steps are performed, so that it makes no difference which process of which pool performed
 them. Totals are folded from the log, by cursor, into one row; present figures come from bounded, indexed queries, and
 where there is more than a bound they are estimated. Telemetry is write-only: losing it changes no behaviour.
+An installed app adds figures of its own by a module `metrics` with PARTS.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import structlog
+from django.apps import apps
 from django.db import OperationalError, connection, transaction
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -96,6 +100,8 @@ class Ledger:
         unwanted = () if conf.current().workflow_metrics else ("celeriac_workflow_",)
         for part in (_totals, _active, _ready_steps, _other_steps, _of_workers, _of_clocks, _of_log):
             yield from (metric for metric in _bounded(part) if not metric.name.startswith(unwanted))
+        for part in _parts_of_apps():
+            yield from _of_extension(part)
 
 
 def _bounded(part: Callable[[], Iterator[Metric]]) -> list[Metric]:
@@ -107,6 +113,21 @@ def _bounded(part: Callable[[], Iterator[Metric]]) -> list[Metric]:
     except OperationalError as error:
         connection.ensure_connection()
         log.warning("metrics.left_out", part=part.__name__, error=str(error).strip())
+        return []
+
+
+def _parts_of_apps() -> Iterator[Callable[[], Iterator[Metric]]]:
+    for app in apps.get_app_configs():
+        if app.name != "execution" and find_spec(f"{app.name}.metrics") is not None:
+            yield from getattr(import_module(f"{app.name}.metrics"), "PARTS", ())
+
+
+def _of_extension(part: Callable[[], Iterator[Metric]]) -> list[Metric]:
+    """Return what an app above adds, or none of it where it cannot say: its trouble is not the ledger's."""
+    try:
+        return _bounded(part)
+    except Exception:
+        log.exception("metrics.left_out", part=part.__name__)
         return []
 
 
@@ -226,8 +247,8 @@ def _observe(kept: dict[str, list[float]], name: str, seconds: float | None, bou
 
 def of_totals(totals: Totals) -> Iterator[Metric]:
     """Return the totals as metrics."""
-    yield _counter("celeriac_runs_opened", "Runs opened.", ["workflow"], [((w,), n) for w, n in totals.opened.items()])
-    yield _counter("celeriac_runs", "Runs ended, by how.", ["workflow", "state"], _pairs(totals.runs))
+    yield counter("celeriac_runs_opened", "Runs opened.", ["workflow"], [((w,), n) for w, n in totals.opened.items()])
+    yield counter("celeriac_runs", "Runs ended, by how.", ["workflow", "state"], _pairs(totals.runs))
     yield _histogram(
         "celeriac_workflow_duration_seconds",
         "From a run's first claim to its end, waits included.",
@@ -235,13 +256,13 @@ def of_totals(totals: Totals) -> Iterator[Metric]:
         totals.run_seconds,
         WORKFLOW_BUCKETS,
     )
-    yield _counter(
+    yield counter(
         "celeriac_workflow_errors",
         "Runs failed, by kind of error.",
         ["kind"],
         [((k,), n) for k, n in totals.errors.items()],
     )
-    yield _counter("celeriac_skill_attempts", "Attempts ended, by how.", ["skill", "ending"], _pairs(totals.attempts))
+    yield counter("celeriac_skill_attempts", "Attempts ended, by how.", ["skill", "ending"], _pairs(totals.attempts))
     yield _histogram(
         "celeriac_skill_duration_seconds",
         "How long attempts took.",
@@ -250,11 +271,11 @@ def of_totals(totals: Totals) -> Iterator[Metric]:
         SKILL_BUCKETS,
     )
     currency = conf.current().currency
-    yield _counter(
+    yield counter(
         "celeriac_cost", f"Money spent by attempts that have ended, in {currency}.", [], [((), float(totals.cost))]
     )
-    yield _counter("celeriac_tokens", "Tokens spent by attempts that have ended.", [], [((), totals.tokens)])
-    yield _counter(
+    yield counter("celeriac_tokens", "Tokens spent by attempts that have ended.", [], [((), totals.tokens)])
+    yield counter(
         "celeriac_memory_updates",
         "Changes of memories, by how they ended.",
         ["operation", "outcome"],
@@ -266,14 +287,16 @@ def _pairs(counts: Counts) -> list[tuple[tuple[str, ...], float]]:
     return [((first, second), count) for first, found in counts.items() for second, count in found.items()]
 
 
-def _counter(name: str, text: str, labels: list[str], values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+def counter(name: str, text: str, labels: list[str], values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    """Return one total with its values by label."""
     family = CounterMetricFamily(name, text, labels=labels)
     for given, value in sorted(values):
         family.add_metric(given, value)
     return family
 
 
-def _gauge(name: str, text: str, labels: list[str], values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+def gauge(name: str, text: str, labels: list[str], values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    """Return one present figure with its values by label."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for given, value in sorted(values):
         family.add_metric(given, value)
@@ -309,7 +332,7 @@ def counted(source: str, parameters: Sequence[Any] = ()) -> float:
 
 def _active() -> Iterator[Metric]:
     states = ("pending", "running", "paused", "parked")
-    yield _gauge(
+    yield gauge(
         "celeriac_workflow_active",
         "Runs that have not ended.",
         ["state"],
@@ -318,7 +341,7 @@ def _active() -> Iterator[Metric]:
 
 
 def _ready_steps() -> Iterator[Metric]:
-    yield _gauge(
+    yield gauge(
         "celeriac_ready_steps",
         "Steps that may be claimed.",
         ["queue"],
@@ -327,13 +350,13 @@ def _ready_steps() -> Iterator[Metric]:
 
 
 def _other_steps() -> Iterator[Metric]:
-    yield _gauge(
+    yield gauge(
         "celeriac_running_steps",
         "Steps being performed.",
         [],
         [((), counted("execution_step WHERE state = 'running'"))],
     )
-    yield _gauge("celeriac_waiting_steps", "Steps that wait, by reason.", ["reason"], _waiting())
+    yield gauge("celeriac_waiting_steps", "Steps that wait, by reason.", ["reason"], _waiting())
 
 
 def _ready(queue: str) -> float:
@@ -381,8 +404,8 @@ def _of_workers() -> Iterator[Metric]:
             "WHERE gone_at IS NULL AND seen_at > clock_timestamp() - interval '10 seconds'"
         )
         count, slots, free = cursor.fetchone()
-    yield _gauge("celeriac_workers", "Workers seen within ten seconds.", [], [((), count)])
-    yield _gauge("celeriac_worker_slots", "Their pool slots.", ["use"], [(("free",), free), (("busy",), slots - free)])
+    yield gauge("celeriac_workers", "Workers seen within ten seconds.", [], [((), count)])
+    yield gauge("celeriac_worker_slots", "Their pool slots.", ["use"], [(("free",), free), (("busy",), slots - free)])
 
 
 def _of_clocks() -> Iterator[Metric]:
@@ -399,22 +422,22 @@ def _of_clocks() -> Iterator[Metric]:
         )
         cycles = cursor.fetchall()
     ages = {name: age for name, age, _ in cycles}
-    yield _gauge(
+    yield gauge(
         "celeriac_timer_lateness_seconds",
         "Age of the oldest timer that is due and has not fired.",
         [],
         [((), lateness)],
     )
-    yield _gauge(
+    yield gauge(
         "celeriac_upkeep_tick_age_seconds",
         "Time since any worker last did the upkeep; absent before the first.",
         [],
         [((), ages[upkeep.TICK])] if upkeep.TICK in ages else [],
     )
-    yield _gauge(
+    yield gauge(
         "celeriac_cycle_age_seconds", "Time since a cycle last ran.", ["cycle"], [((n,), a) for n, a in ages.items()]
     )
-    yield _counter(
+    yield counter(
         "celeriac_cycle_errors", "Passes of a cycle that failed.", ["cycle"], [((n,), e) for n, _, e in cycles]
     )
 
@@ -422,7 +445,7 @@ def _of_clocks() -> Iterator[Metric]:
 def _of_log() -> Iterator[Metric]:
     horizon = events.horizon()
     blocker = horizon["blocker"] or {}
-    yield _gauge(
+    yield gauge(
         "celeriac_horizon_lag_seconds",
         "Age of the oldest writing transaction, and who holds it: cursors stand behind it.",
         ["application", "database"],
@@ -430,14 +453,14 @@ def _of_log() -> Iterator[Metric]:
     )
     readers = dict(EventReader.objects.values_list("name", "cursor"))
     readers[STATE] = CycleState.objects.values_list("state__cursor", flat=True).filter(pk=STATE).first() or {}
-    yield _gauge(
+    yield gauge(
         "celeriac_event_lag_seconds",
         "Age of the oldest event that a reader has not read.",
         ["reader"],
         [((name,), events.lag_seconds(events.Cursor.of(cursor))) for name, cursor in readers.items()],
     )
     overrun = EventReader.objects.values_list("name", "is_overrun")
-    yield _gauge(
+    yield gauge(
         "celeriac_event_reader_overrun",
         "1: events were dropped that it had not read.",
         ["reader"],

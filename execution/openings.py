@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -245,7 +244,7 @@ def _open_graph(stored: Stored, template: dict[str, Any], opening: Opening, *, r
         ],
     )[0]
     if row.is_new and ring:
-        transaction.on_commit(partial(doorbell.ring_for_runs, [row.run_id]), robust=True)
+        transaction.on_commit(lambda: doorbell.ring_for_runs([row.run_id]), robust=True)
     return row
 
 
@@ -283,7 +282,7 @@ def _ring_after_commit(task: SkillTask, template: dict[str, Any], rows: list[Any
         for row in rows
     ]
     if rings:
-        transaction.on_commit(partial(doorbell.publish, rings, task.app), robust=True)
+        transaction.on_commit(lambda: doorbell.publish(rings, task.app), robust=True)
 
 
 def batches(items: Iterable[Opening]) -> Iterator[list[Opening]]:

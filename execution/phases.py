@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -148,7 +147,7 @@ def close(phase_id: uuid.UUID, reason: str) -> bool:
         steps = Step.objects.filter(phase_id=phase_id).values("id")
         for child in Run.objects.filter(parent_step_id__in=steps).exclude(state__in=ENDED).order_by("id"):
             runs.cancel(child, reason=reason)
-        transaction.on_commit(partial(doorbell.ring_for, list(row.ready)), robust=True)
+        transaction.on_commit(lambda: doorbell.ring_for(list(row.ready)), robust=True)
     return bool(row.is_closed)
 
 

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Never
 
 from django.db import connection, transaction
@@ -254,7 +253,7 @@ def _ready(now: datetime) -> dict[str, Any]:
 
 def _ring_after_commit(step_ids: list[uuid.UUID]) -> None:
     if step_ids:
-        transaction.on_commit(partial(doorbell.ring_for, step_ids), robust=True)
+        transaction.on_commit(lambda: doorbell.ring_for(step_ids), robust=True)
 
 
 @transaction.atomic
@@ -353,8 +352,18 @@ def cancel(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run
 
 
 @transaction.atomic
-def retry(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
-    """Go on with a failed run from its failed step; everything recorded is kept."""
+def retry(
+    run: Run | uuid.UUID | str,
+    *,
+    by: str = "",
+    reason: str = "",
+    after: Duration | None = None,
+    fallback: SkillTask | str | None = None,
+) -> Run:
+    """Go on with a failed run from its failed step; everything recorded is kept.
+
+    With `after` the step waits for a stored timer first. With `fallback` that skill takes over if it fails again.
+    """
     from execution import budgets
 
     held = budgets.reopen(run)
@@ -373,18 +382,45 @@ def retry(run: Run | uuid.UUID | str, *, by: str = "", reason: str = "") -> Run:
     )
     halting = Q(state=StepState.FAILED) & (~Q(options__has_key="on_failure") | Q(id=held.id))
     _ask_gates_again(held, halting)
+    if fallback is not None:
+        _give_fallback(held, halting, fallback)
     again = _update_steps(held, halting, retry_count=0, crash_count=0, is_suspect=False, **_ready(now))
+    failed = list(again)
     # Children that ended while this run had failed could tell it nothing: who waits for some looks again.
     halted = Q(state=StepState.WAITING, waiting__in=["paused", "children"])
     again += _update_steps(held, halted | Q(state=StepState.CANCELLED) if expired else halted, **_ready(now))
     note("run.retried", held, {"by": by, "reason": reason})
     for child in _children(held, state=RunState.FAILED).filter(parent_step_id__in=again):
         retry(child, by=by, reason=reason or "its parent was retried")
+    if after is not None:
+        _wait_first(failed, seconds(after, name="after"))
+        again = [step_id for step_id in again if step_id not in failed]
     # A step that ended well after its run had failed leaves nothing to do.
     if not Step.objects.filter(run_id=held.id, state__in=UNFINISHED).exists():
         ledger.ask_in_transaction("SELECT execution_close_run_v1(%s)", [held.id])
     _ring_after_commit(again)
     return _fresh(held)
+
+
+def _give_fallback(run: Run, which: Q, fallback: SkillTask | str) -> None:
+    """Let another skill take over in the failed steps, should they fail again."""
+    from execution import skills
+
+    name = skills.named(fallback if isinstance(fallback, str) else fallback.name).name
+    for step in Step.objects.filter(which, run_id=run.id):
+        Step.objects.filter(pk=step.pk).update(options=step.options | {"fallback": name})
+
+
+def _wait_first(step_ids: list[uuid.UUID], wait_seconds: float) -> None:
+    """Let steps that are tried again wait, each for a stored timer."""
+    ledger.ask_in_transaction(
+        "WITH waiting AS (UPDATE execution_step SET state = 'waiting', waiting = 'retry', "
+        "wake_at = clock_timestamp() + make_interval(secs => %s) WHERE id = ANY(%s) "
+        "RETURNING id, run_id, epoch, wake_at) "
+        "INSERT INTO execution_timer (id, kind, due_at, step_id, run_id, epoch, created_at) "
+        "SELECT execution_uuid7_v1(), 'retry', wake_at, id, run_id, epoch, clock_timestamp() FROM waiting",
+        [wait_seconds, step_ids],
+    )
 
 
 def _ask_gates_again(run: Run, which: Q) -> None:
@@ -399,16 +435,18 @@ def fork(
     *,
     input: Mapping[str, Any] | None = None,  # noqa: A002 - as in start
     before: str | None = None,
+    version: str | None = None,
     by: str = "",
     reason: str = "",
 ) -> Run:
     """Open a new run that goes on from a step of this one: checkpoints before it are kept, its input may be changed.
 
-    `before` names a token: what was recorded from there on is done again.
+    `before` names a token: what was recorded from there on is done again. `version` is another one of the workflow, of
+    which everything is done from the start.
     """
     from execution import forks
 
-    return forks.fork(get(run), step, given=input, before=before, by=by, reason=reason)
+    return forks.fork(get(run), step, given=input, before=before, version=version, by=by, reason=reason)
 
 
 def signal(

@@ -16,8 +16,10 @@ class Entry:
 
     name: str
     task: str
-    every: timedelta
     description: str
+    every: timedelta = timedelta(0)
+    at: str = ""
+    """The time of day, `02:00` in Celery's time zone, of what is done daily; instead of `every`."""
 
 
 SCHEDULE = (
@@ -56,20 +58,31 @@ SCHEDULE = (
 
 def install(entries: Iterable[Entry]) -> int:
     """Add what is missing to django-celery-beat's table; returns how many entries were added."""
-    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+    from django_celery_beat.models import PeriodicTask
 
     added = 0
     for entry in entries:
         if PeriodicTask.objects.filter(name=entry.name).exists():
             continue
-        interval, _ = IntervalSchedule.objects.get_or_create(
-            every=int(entry.every.total_seconds()), period=IntervalSchedule.SECONDS
-        )
         PeriodicTask.objects.create(
-            name=entry.name, task=entry.task, interval=interval, queue=QUEUE, description=entry.description
+            name=entry.name, task=entry.task, queue=QUEUE, description=entry.description, **_when(entry)
         )
         added += 1
     return added
+
+
+def _when(entry: Entry) -> dict[str, Any]:
+    """Return an entry's interval or crontab, as django-celery-beat keeps it."""
+    from django.conf import settings
+    from django_celery_beat.models import CrontabSchedule, IntervalSchedule
+
+    if not entry.at:
+        seconds = int(entry.every.total_seconds())
+        return {"interval": IntervalSchedule.objects.get_or_create(every=seconds, period=IntervalSchedule.SECONDS)[0]}
+    hour, minute = (str(int(part)) for part in entry.at.split(":"))
+    zone = getattr(settings, "CELERY_TIMEZONE", None) or settings.TIME_ZONE
+    daily = {"day_of_week": "*", "day_of_month": "*", "month_of_year": "*"}
+    return {"crontab": CrontabSchedule.objects.get_or_create(hour=hour, minute=minute, timezone=zone, **daily)[0]}
 
 
 def install_after_migrate(**_: Any) -> None:

@@ -7,7 +7,6 @@ second POST finds it stored.
 from __future__ import annotations
 
 import uuid
-from functools import partial
 from typing import Any
 
 from django.core import signing
@@ -52,7 +51,7 @@ def send(
     if state in ("completed", "failed", "cancelled"):
         raise RunEnded(run.id, state, f"take the signal {name!r}")
     if state == "woken":
-        transaction.on_commit(partial(_ring, run.id), robust=True)
+        transaction.on_commit(lambda: _ring(run.id), robust=True)
     return str(state)
 
 

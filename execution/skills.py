@@ -22,13 +22,13 @@ from celery.result import AsyncResult as Result
 
 from execution import amounts, inputs, texts
 from execution.durations import Duration, seconds
-from execution.exceptions import InputInvalid, OptionInvalid, SkillUnknown
+from execution.exceptions import InputInvalid, NotPossible, OptionInvalid, SkillUnknown
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from execution.context import Context
-    from execution.models import Run
+    from execution.models import Breaker, Run
 
 ON_FAILURE = ("halt", "continue")
 ON_LOST = ("release", "charge")
@@ -451,6 +451,28 @@ def named(name: str) -> SkillTask:
         return task
     names = [known for known, found in app.tasks.items() if isinstance(found, SkillTask) and found.is_durable]
     raise SkillUnknown(name, next(iter(get_close_matches(name, names, n=1)), None))
+
+
+def pause(name: str, *, by: str = "", reason: str = "") -> Breaker:
+    """Hold every step of a skill back, and of what shares its breaker, until `resume`; what is performed goes on."""
+    from execution import breakers
+
+    return breakers.trip(breaker_of(name), seconds=None, by=by, reason=reason)
+
+
+def resume(name: str, *, by: str = "", reason: str = "") -> Breaker:
+    """Let the steps of a paused skill go on."""
+    from execution import breakers
+
+    return breakers.reset(breaker_of(name), by=by, reason=reason)
+
+
+def breaker_of(name: str) -> str:
+    """Return the name of a skill's breaker."""
+    wanted = named(name).options.breaker
+    if wanted == "":
+        raise NotPossible(f"the skill {name!r} has no breaker, so that nothing can hold it back; declare one")
+    return wanted or name
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Case, Q, QuerySet, When
 
-from execution import sessions, skills, words
+from execution import breakers, sessions, skills, words
 from execution.models import (
     ENDED,
     UNFINISHED,
@@ -415,8 +415,10 @@ def _breaker(case: _Case) -> Said:
         return f"the breaker {step.breaker!r} is closed again", ["the next tick of upkeep"], {"breaker": step.breaker}
     failures = words.counted(breaker.failure_count, "failure")
     text = f"the breaker {step.breaker!r} is {breaker.state} after {failures} in a row"
-    text += f"; it lets one step through at {case.when(breaker.probe_at)}" if breaker.probe_at else ""
     facts = {"breaker": breaker.name, "state": breaker.state, "probe_at": breaker.probe_at}
+    if breaker.probe_at is not None and breaker.probe_at >= breakers.FOR_EVER:
+        return f"the breaker {step.breaker!r} is open until a person closes it", ["closing it, in the admin"], facts
+    text += f"; it lets one step through at {case.when(breaker.probe_at)}" if breaker.probe_at else ""
     return text, ["a probe that succeeds", "resetting the breaker, in the admin"], facts
 
 

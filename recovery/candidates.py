@@ -1,39 +1,249 @@
-"""Candidates: opened once per failure, claimed under a fence, evaluated, decided, applied once, and measured."""
+"""Candidates: one proposed recovery of one run each; opened by failures, and claimed by evaluators under a fence.
+
+A run has one open candidate per kind of failure: a further failure of that kind joins it, by the write itself, however
+many readers take failures in. A claim holds a candidate for a lease, under an epoch that rises with each claim: what an
+evaluator writes under an earlier one is refused, and the rows of a killed one come back. Locks: candidates, then runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-from django.db.models import F
+import structlog
+from django.db import transaction
+from psycopg.types.json import Jsonb
 
-from recovery.models import ENDED, FailureMatch, Mode, RecoveryCandidate
+from execution import ids, ledger
+from execution.cycles import Cycle
+from execution.models import Run
+from recovery import conf
+from recovery.exceptions import Late, NotFound
+from recovery.models import CandidateState, FailureMatch, FailurePattern, Mode, RecoveryCandidate, Source
+
+log = structlog.get_logger(__name__)
+
+BATCH = 50
+_PASS_SECONDS = 5.0
+_PREFIX = 8
 
 
+# Opening
+
+
+@transaction.atomic
 def open_for(failures: Sequence[FailureMatch]) -> int:
     """Open a candidate for each failure that left its run failed or parked, in the caller's transaction.
 
-    A further failure of the same kind on the same run joins the candidate that is open; returns how many were opened.
+    A further failure of the same kind on the same run joins the candidate that is open. One that was applied already
+    has not helped: it ends, and a new one is opened. Returns how many were opened.
     """
-    opened = 0
-    for failure in failures:
-        if failure.is_final and not (failure.pattern and failure.pattern.mode == Mode.IGNORE):
-            opened += _open(failure)
-    return opened
+    from recovery import outcomes
+
+    wanted = sorted(_wanted(failures), key=_kind)  # two readers that insert the same do so in the same order
+    if not wanted:
+        return 0
+    outcomes.failed_again(wanted)
+    origins = _origins({one.run_id for one in wanted})
+    opened: list[RecoveryCandidate] = []
+    while wanted:
+        made, others = _open([_made(one, origins[one.run_id]) for one in wanted])
+        opened += made
+        joined = _join(others)
+        # The one that stood in the way has ended since: nothing does now.
+        wanted = [
+            one for one in wanted if one.id in {other.failure_id for other in others} and _kind(one) not in joined
+        ]
+    tell("candidate.opened", [(one, {"kind": one.fingerprint, "error_kind": one.error_kind}) for one in opened])
+    if opened:
+        opened_ids = [one.id for one in opened]
+        # No partial: Django, which names a hook that has failed, finds no name on one, and fails itself.
+        transaction.on_commit(lambda: _nudge(opened_ids), robust=True)
+    return len(opened)
 
 
-def _open(failure: FailureMatch) -> bool:
-    kind = {
-        "run_id": failure.run_id,
-        "fingerprint": failure.fingerprint,
-        "fingerprint_version": failure.fingerprint_version,
-    }
-    if RecoveryCandidate.objects.filter(**kind).exclude(state__in=ENDED).update(joined_count=F("joined_count") + 1):
-        return False
-    found = {
-        "step_id": failure.step_id,
-        "agent_id": failure.agent_id,
-        "skill": failure.skill,
-        "error_kind": failure.error_kind,
-        "pattern": failure.pattern,
-    }
-    return RecoveryCandidate.objects.get_or_create(failure=failure, defaults=kind | found)[1]
+def _wanted(failures: Sequence[FailureMatch]) -> list[FailureMatch]:
+    patterns = {one.pattern_id for one in failures if one.pattern_id is not None}
+    ignored = set(FailurePattern.objects.filter(pk__in=patterns, mode=Mode.IGNORE).values_list("pk", flat=True))
+    return [one for one in failures if one.is_final and one.pattern_id not in ignored]
+
+
+def _origins(run_ids: set[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
+    """Return the first run of each: where it carries on what another began, by a recovery or by hand."""
+    roots = Run.objects.filter(pk__in=run_ids, forked_from_id__isnull=False).values_list("id", "root_run_id")
+    carried = RecoveryCandidate.objects.filter(recovery_run_id__in=run_ids).values_list(
+        "recovery_run_id", "origin_run_id"
+    )
+    return {one: one for one in run_ids} | {k: v for k, v in (*roots, *carried) if k is not None and v is not None}
+
+
+def _made(failure: FailureMatch, origin: uuid.UUID) -> RecoveryCandidate:
+    return RecoveryCandidate(
+        id=ids.new(),
+        failure=failure,
+        run_id=failure.run_id,
+        origin_run_id=origin,
+        step_id=failure.step_id,
+        agent_id=failure.agent_id,
+        skill=failure.skill,
+        error_kind=failure.error_kind,
+        fingerprint=failure.fingerprint,
+        fingerprint_version=failure.fingerprint_version,
+        pattern_id=failure.pattern_id,
+        failed_at=failure.failed_at,
+    )
+
+
+def _open(made: list[RecoveryCandidate]) -> tuple[list[RecoveryCandidate], list[RecoveryCandidate]]:
+    """Insert what nothing stands in the way of; returns what was inserted, and what must join another."""
+    RecoveryCandidate.objects.bulk_create(made, ignore_conflicts=True)
+    there = dict(
+        RecoveryCandidate.objects.filter(failure_id__in=[one.failure_id for one in made]).values_list(
+            "failure_id", "id"
+        )
+    )
+    opened = [one for one in made if there.get(one.failure_id) == one.id]
+    return opened, [one for one in made if one.failure_id not in there]
+
+
+def _kind(one: FailureMatch | RecoveryCandidate) -> tuple[uuid.UUID, int, str]:
+    return one.run_id, one.fingerprint_version, one.fingerprint
+
+
+def _join(others: list[RecoveryCandidate]) -> set[tuple[uuid.UUID, int, str]]:
+    """Let failures join the candidates that are open for their kind; returns the kinds of those that were."""
+    if not others:
+        return set()
+    counts = Counter(map(_kind, others))
+    run_ids, versions, fingerprints = zip(*counts, strict=True)
+    rows = ledger.ask_in_transaction(
+        "WITH held AS MATERIALIZED (SELECT c.id, k.count FROM recovery_recoverycandidate c "
+        "JOIN unnest(%s::uuid[], %s::smallint[], %s::text[], %s::int[]) AS k(run_id, version, fingerprint, count) "
+        "ON c.run_id = k.run_id AND c.fingerprint_version = k.version AND c.fingerprint = k.fingerprint "
+        "WHERE c.state IN ('open', 'waiting', 'approved', 'applied') ORDER BY c.id FOR NO KEY UPDATE OF c) "
+        "UPDATE recovery_recoverycandidate c SET joined_count = c.joined_count + h.count FROM held h WHERE c.id = h.id "
+        "RETURNING c.run_id, c.fingerprint_version, c.fingerprint",
+        [list(run_ids), list(versions), list(fingerprints), list(counts.values())],
+    )
+    return {(row.run_id, row.fingerprint_version, row.fingerprint) for row in rows}
+
+
+def _nudge(candidate_ids: list[uuid.UUID]) -> None:
+    """Tell the stream; where Redis is away, the claim worker comes by."""
+    from recovery import stream
+
+    stream.add(candidate_ids)
+
+
+# Claiming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What an evaluator holds of a candidate."""
+
+    id: uuid.UUID
+    epoch: int
+    claim_count: int
+
+
+def claim(*, by: str, limit: int = BATCH, only: Iterable[uuid.UUID] | None = None) -> list[Claim]:
+    """Claim open candidates that nobody holds: the urgent ones first, then the oldest; with `only`, of these."""
+    lease = timedelta(seconds=conf.current().candidate_lease_seconds)
+    rows = ledger.ask_in_transaction(
+        "SELECT * FROM recovery_claim_candidates_v1(%s, %s, %s, %s::uuid[])",
+        [by, limit, lease, None if only is None else list(only)],
+    )
+    return [Claim(id=row.id, epoch=row.epoch, claim_count=row.claim_count) for row in rows]
+
+
+def whoami() -> str:
+    """Return the name under which this process claims."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def work(_: dict[str, Any] | None = None) -> int:
+    """Evaluate what no stream has brought, and apply what is approved; returns how many were touched."""
+    from recovery import decisions
+
+    ends_at, total = time.monotonic() + _PASS_SECONDS, 0
+    while (done := _evaluate_some()) and time.monotonic() < ends_at:
+        total += done
+    return total + done + decisions.apply_due()
+
+
+def _evaluate_some() -> int:
+    from recovery import evaluator
+
+    try:
+        return evaluator.evaluate_next(source=Source.CLAIM, by=whoami())
+    except Late as late:
+        log.warning("candidate.late", error=str(late))
+        return 0
+
+
+WORKER = Cycle(name="recovery.candidates", period=timedelta(seconds=10), step=work, is_atomic=False)
+
+
+# Looking, and hurrying
+
+
+def get(candidate: RecoveryCandidate | uuid.UUID | str) -> RecoveryCandidate:
+    """Return a candidate by itself, its id, or the only one whose id begins so; fresh from the database."""
+    if isinstance(candidate, RecoveryCandidate):
+        candidate = candidate.id
+    start, end = _span(candidate)
+    found = list(RecoveryCandidate.objects.select_related("pattern", "failure").filter(pk__range=(start, end))[:2])
+    if not found:
+        raise NotFound("candidate", candidate, "`manage.py candidates list` shows them")
+    if len(found) > 1:
+        raise NotFound("candidate", candidate, "several ids begin so: give more of it")
+    return found[0]
+
+
+def _span(text: uuid.UUID | str) -> tuple[uuid.UUID, uuid.UUID]:
+    """Return the least and the largest id that begins so."""
+    digits = str(text).strip().replace("-", "").lower()
+    if len(digits) < _PREFIX or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
+        hint = f"an id, or at least {_PREFIX} characters of its beginning; `manage.py candidates list` shows them"
+        raise NotFound("candidate", repr(str(text)), hint)
+    return uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+
+
+def hurry(candidate: RecoveryCandidate | uuid.UUID | str, *, by: str, reason: str = "") -> RecoveryCandidate:
+    """Have an open candidate evaluated before all others, by the express lane where there is one."""
+    found = get(candidate)
+    if RecoveryCandidate.objects.filter(pk=found.pk, state=CandidateState.OPEN).update(is_urgent=True):
+        tell("candidate.hurried", [(found, {"by": by, "reason": reason})])
+        transaction.on_commit(lambda: _express([found.id]), robust=True)
+    return get(found)
+
+
+def _express(candidate_ids: list[uuid.UUID]) -> None:
+    from recovery import queue
+
+    queue.push(candidate_ids)
+
+
+def tell(kind: str, about: Sequence[tuple[RecoveryCandidate, dict[str, Any]]]) -> None:
+    """Write an event for each candidate, in the caller's transaction."""
+    if not about:
+        return
+    ledger.ask_in_transaction(
+        "SELECT execution_log_v1(%s, k.run_id, k.step_id, k.agent_id, NULL, k.data) "
+        "FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::jsonb[]) AS k(run_id, step_id, agent_id, data)",
+        [
+            kind,
+            [one.run_id for one, _ in about],
+            [one.step_id for one, _ in about],
+            [one.agent_id for one, _ in about],
+            [Jsonb({"candidate": str(one.id), **data}) for one, data in about],
+        ],
+    )

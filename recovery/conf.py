@@ -62,14 +62,23 @@ class Settings(conf.Section):
     """How often an entry is delivered before it is a dead letter."""
 
     webhook_timeout_seconds: float = 30.0
+    """How long one try to deliver may take, from the look-up of the address to the end of the answer."""
     webhook_concurrency: int = 32
-    """Deliveries under way at once."""
+    """Deliveries under way at once; those that take longer than a quarter of a second do not count."""
+    webhook_per_endpoint: int = 8
+    """Deliveries under way at once to one endpoint; to one whose last try has failed there is one at a time."""
+    webhook_lock_seconds: float = 15.0
+    """How long a silent leader keeps the outbox's lock."""
     webhook_private_addresses: bool = False
     """Whether webhooks may go to private, loopback and link-local addresses."""
     webhook_days: float = 30.0
     """How long delivered messages and their attempts are kept."""
     handler_seconds: float = 30.0
     """How long a handler of an event may take."""
+    handler_tries: int = 5
+    """How often a handler is given an event before that is a dead letter."""
+    handler_days: float = 7.0
+    """How long what was handled is kept."""
 
     correlation_gap_seconds: float = 60.0
     correlation_most_seconds: float = 900.0
@@ -79,6 +88,17 @@ class Settings(conf.Section):
     suspect_minutes: float = 30.0
     """How long before a window a change may be its cause."""
     incident_step_seconds: float = 90.0
+    """How long a step of an incident may take."""
+    incident_least: str = "high"
+    """The severity from which on a snapshot opens an incident: low, high or critical."""
+    incident_failures: int = 5
+    """So many failed runs in one window are of high severity, whatever each of them is."""
+    incident_watch_seconds: float = 60.0
+    """How long is watched after a remediation, before it is verified."""
+    divergence_hours: float = 1.0
+    """Over how long the calls of a service are compared with its contract."""
+    drift_days: float = 30.0
+    """What was not seen for so long counts as not observed."""
 
 
 current = conf.reader(Settings)

@@ -23,6 +23,7 @@ import pytest  # noqa: E402
 import redis  # noqa: E402
 
 from config import substrate  # noqa: E402
+from tests import emptying  # noqa: E402
 from tests.workers import Workers  # noqa: E402
 
 WERE_RUNNING = any(server.is_running for server in substrate.status())
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ]  # a lane that inherited it would read the settings before it has a home
         return
     substrate.ensure()
+    emptying.instead_of_flush()
 
 
 @pytest.fixture(autouse=True)

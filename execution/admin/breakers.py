@@ -60,7 +60,8 @@ class BreakerAdmin(PlainAdmin):
 
     @admin.display(description="next probe")
     def probe(self, breaker: Breaker) -> str:
-        return shown.age(breaker.probe_at)
+        is_for_ever = breaker.probe_at is not None and breaker.probe_at >= breakers.FOR_EVER
+        return "when it is closed" if is_for_ever else shown.age(breaker.probe_at)
 
     @admin.display(description="probing step")
     def probe_step(self, breaker: Breaker) -> str:

@@ -32,9 +32,19 @@ class ReasonForm(forms.Form):
 
 
 def action(
-    name: str, verb: Verb, *, done: str, permission: str, noun: str = "run", is_grave: bool = False
+    name: str,
+    verb: Verb,
+    *,
+    done: str,
+    permission: str,
+    noun: str = "run",
+    is_grave: bool = False,
+    form_class: type[ReasonForm] = ReasonForm,
 ) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
-    """Return an admin action that asks for a reason and calls `verb(object, by=..., reason=...)` for each object."""
+    """Return an admin action that asks for a reason and calls `verb(object, by=..., reason=...)` for each object.
+
+    A form that asks for more hands that to the verb by name.
+    """
 
     @admin.action(description=f"{name.capitalize()} the selected {noun}s", permissions=[permission])
     def asked(page: Any, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
@@ -42,9 +52,9 @@ def action(
         if len(chosen) > MOST:
             page.message_user(request, f"At most {MOST} at once: nothing was done. Narrow the list.", messages.ERROR)
             return None
-        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        form = form_class(request.POST if "reason" in request.POST else None)
         if form.is_valid():
-            _do(page, request, chosen, verb, done=done, reason=form.cleaned_data["reason"], noun=noun)
+            _do(page, request, chosen, verb, done=done, given=form.cleaned_data, noun=noun)
             return None
         context = {
             **page.admin_site.each_context(request),
@@ -65,16 +75,18 @@ def action(
     return asked
 
 
-def _do(page: Any, request: HttpRequest, chosen: list[Any], verb: Verb, *, done: str, reason: str, noun: str) -> None:
+def _do(
+    page: Any, request: HttpRequest, chosen: list[Any], verb: Verb, *, done: str, given: dict[str, Any], noun: str
+) -> None:
     """Do it to each, and say what was done and what was skipped, and why."""
     skipped = []
     for row in chosen:
         try:
-            verb(row, by=request.user.get_username(), reason=reason)
+            verb(row, by=request.user.get_username(), **given)
         except CeleriacError as error:
             skipped.append(str(error))
         else:
-            page.log_change(request, row, f"{done.capitalize()}: {reason}")
+            page.log_change(request, row, f"{done.capitalize()}: {given['reason']}")
     count = len(chosen) - len(skipped)
     if count:
         page.message_user(request, f"{words.counted(count, noun)} {done}.", messages.SUCCESS)

@@ -1,5 +1,5 @@
 -- Count an ending on its breaker, which the caller holds: five failures in a row open it, a success closes it and lets its
--- steps go on.
+-- steps go on. One that a person opened without an end (breakers.FOR_EVER) is closed by a person alone.
 CREATE OR REPLACE FUNCTION execution_judge_breaker_v1(p_breaker text, p_step uuid, p_failed boolean)
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -7,7 +7,7 @@ DECLARE
     b execution_breaker%ROWTYPE;
 BEGIN
     SELECT * INTO b FROM execution_breaker x WHERE x.name = p_breaker FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT p_failed AND b.failure_count = 0 AND b.state = 'closed' THEN
+    IF NOT FOUND OR b.probe_at >= '9999-01-01 00:00+00' OR NOT p_failed AND b.failure_count = 0 AND b.state = 'closed' THEN
         RETURN;
     END IF;
     IF NOT p_failed THEN

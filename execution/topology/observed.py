@@ -85,13 +85,14 @@ def _of_effects(intended: list[Event]) -> list[tuple[Call, datetime]]:
     found = []
     for one in intended:
         skill = names.get(one.step_id, "")
-        service = _service(known[skill].options.calls, one.data["token"]) if skill in known else None
+        service = service_of(known[skill].options.calls, one.data["token"]) if skill in known else None
         if service is not None:
             found.append(((f"skill:{skill}", f"service:{service}"), one.at))
     return found
 
 
-def _service(calls: Iterable[str], token: str) -> str | None:
+def service_of(calls: Iterable[str], token: str) -> str | None:
+    """Return the service that an effect of a skill with these calls is about, by its token."""
     declared = list(calls)
     if len(declared) == 1:
         return declared[0]

@@ -32,6 +32,7 @@ LIBRARY = Path(__file__).parent / "library"
 SHIPPED = "celeriac"
 """Stands in `registered_by` of the workflows that come with the package."""
 
+_folders = [LIBRARY]
 _kept: dict[tuple[str, int], Stored] = {}
 
 
@@ -233,10 +234,17 @@ def _refuse_circles(definition: Definition, around: Known) -> None:
 # The shipped ones
 
 
+def ship(folder: Path) -> None:
+    """Let an app's own definitions be there as the shipped ones are: called once, when the app is ready."""
+    if folder not in _folders:
+        _folders.append(folder)
+        _shipped.cache_clear()
+
+
 @functools.cache
 def _shipped() -> Mapping[str, Path]:
     """Return the files of the workflows that come with the package, by name."""
-    return {path.stem: path for path in sorted(LIBRARY.glob("*.yaml"))}
+    return {path.stem: path for folder in _folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def shipped() -> dict[str, Definition]:

@@ -17,6 +17,7 @@ from recovery.models.failures import (
     Category,
     ExportState,
     FailureMatch,
+    FailureNight,
     FailurePattern,
     FailurePatternExport,
     FailureTemplate,
@@ -24,7 +25,7 @@ from recovery.models.failures import (
     Mode,
     PatternState,
 )
-from recovery.models.incidents import Incident, IncidentEntry, IncidentState, Severity, Window
+from recovery.models.incidents import Incident, IncidentEntry, IncidentState, Occurrence, Severity, Window
 from recovery.models.outbox import (
     Delivery,
     DistributedLock,
@@ -39,8 +40,8 @@ from recovery.models.outbox import (
 
 __all__ = [
     "ENDED", "ActionRecord", "AdviceDay", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
-    "EndpointState", "ExportState", "FailureMatch", "FailurePattern", "FailurePatternExport", "FailureTemplate",
-    "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry", "IncidentState", "Mode",
-    "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk", "Severity", "Source", "Stage",
-    "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
+    "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern", "FailurePatternExport",
+    "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry",
+    "IncidentState", "Mode", "Occurrence", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk",
+    "Severity", "Source", "Stage", "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
 ]  # fmt: skip

@@ -26,6 +26,11 @@ class SuggestionAction(models.Model):
     verb = models.CharField(max_length=100, help_text="The action in code that it calls: see recovery/actions.py.")
     parameters = models.JSONField(db_default={}, blank=True)
     version = models.IntegerField(db_default=1, editable=False)
+    proven_since = models.IntegerField(
+        db_default=1,
+        editable=False,
+        help_text="The version at which what it does was last changed: evidence counts on.",
+    )
     description = models.TextField(db_default="", blank=True)
     error_kinds = ArrayField(
         models.CharField(max_length=16), db_default=[], blank=True, help_text="Empty: of any kind."
@@ -59,6 +64,7 @@ class CandidateState(models.TextChoices):
     REJECTED = "rejected"  # by an operator
     RECOVERED = "recovered"  # the run ended well
     INEFFECTIVE = "ineffective"  # the run failed again, or its failure came back
+    SETTLED = "settled"  # its action was done and lets no run go on: there is nothing to measure
     OVERTAKEN = "overtaken"  # the run went on or ended without it
 
 
@@ -66,6 +72,7 @@ ENDED = (
     CandidateState.REJECTED,
     CandidateState.RECOVERED,
     CandidateState.INEFFECTIVE,
+    CandidateState.SETTLED,
     CandidateState.OVERTAKEN,
 )
 
@@ -84,6 +91,9 @@ class RecoveryCandidate(models.Model):
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     failure = models.OneToOneField(FailureMatch, on_delete=models.CASCADE, related_name="candidate")
     run_id = models.UUIDField()
+    origin_run_id = models.UUIDField(
+        null=True, help_text="The first run, where this one carries on what another began."
+    )
     step_id = models.UUIDField()
     agent_id = models.UUIDField()
     skill = models.CharField(max_length=200)
@@ -91,6 +101,7 @@ class RecoveryCandidate(models.Model):
     fingerprint = models.CharField(max_length=40)
     fingerprint_version = models.SmallIntegerField()
     pattern = models.ForeignKey(FailurePattern, null=True, on_delete=models.SET_NULL, related_name="candidates")
+    failed_at = models.DateTimeField(db_default=Now(), help_text="When that failure happened.")
     joined_count = models.IntegerField(db_default=0, help_text="Further failures of the same kind on the same run.")
     state = models.CharField(max_length=16, choices=CandidateState.choices, db_default=CandidateState.OPEN)
     is_urgent = models.BooleanField(db_default=False, help_text="An operator wants it now.")
@@ -104,6 +115,7 @@ class RecoveryCandidate(models.Model):
     source = models.CharField(max_length=8, choices=Source.choices, db_default="", blank=True)
     action = models.CharField(max_length=100, db_default="", blank=True)
     action_version = models.IntegerField(null=True)
+    proven_since = models.IntegerField(null=True, help_text="As its action says; empty where a person changed it.")
     verb = models.CharField(max_length=100, db_default="", blank=True)
     parameters = models.JSONField(db_default={})
     confidence = models.FloatField(null=True, help_text="How likely it recovers the run, as the evaluator sees it.")
@@ -121,6 +133,9 @@ class RecoveryCandidate(models.Model):
     reason = models.TextField(db_default="", blank=True)
     applied_at = models.DateTimeField(null=True)
     recovery_run_id = models.UUIDField(null=True, help_text="The run that carries on, where it is another.")
+    spent_before = models.DecimalField(
+        max_digits=20, decimal_places=6, db_default=0, help_text="What the run that carries on had spent by then."
+    )
     ended_at = models.DateTimeField(null=True)
     outcome = models.TextField(db_default="", blank=True, help_text="What became of it, in words.")
     cost = models.DecimalField(max_digits=20, decimal_places=6, db_default=0, help_text="What the recovery has cost.")
@@ -132,7 +147,7 @@ class RecoveryCandidate(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["run_id", "fingerprint_version", "fingerprint"],
-                condition=~Q(state__in=["rejected", "recovered", "ineffective", "overtaken"]),
+                condition=~Q(state__in=["rejected", "recovered", "ineffective", "settled", "overtaken"]),
                 name="one_open_candidate_per_run_and_kind",
             ),
         ]
@@ -141,10 +156,17 @@ class RecoveryCandidate(models.Model):
             models.Index(fields=["id"], condition=Q(state="waiting"), name="candidates_to_decide"),
             models.Index(fields=["id"], condition=Q(state="approved"), name="candidates_to_apply"),
             models.Index(fields=["run_id", "-id"], name="candidates_of_a_run"),
+            models.Index(fields=["origin_run_id", "-id"], name="candidates_of_an_origin"),
+            models.Index(
+                fields=["action", "-applied_at"], condition=Q(applied_at__isnull=False), name="candidates_by_action"
+            ),
             models.Index(
                 fields=["recovery_run_id"], condition=Q(recovery_run_id__isnull=False), name="candidates_by_recovery"
             ),
             models.Index(fields=["pattern", "-id"], name="candidates_of_a_pattern"),
+            models.Index(
+                fields=["fingerprint", "ended_at"], condition=Q(state="recovered"), name="candidates_recovered"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -157,6 +179,7 @@ class ActionRecord(models.Model):
     fingerprint_version = models.SmallIntegerField()
     fingerprint = models.CharField(max_length=40)
     action = models.CharField(max_length=100)
+    proven_since = models.IntegerField(help_text="The version of the action from which on it counts.")
     tried_count = models.IntegerField(db_default=0)
     recovered_count = models.IntegerField(db_default=0)
     ineffective_at = models.DateTimeField(null=True, help_text="When it was taken back to review.")
@@ -166,7 +189,8 @@ class ActionRecord(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["fingerprint_version", "fingerprint", "action"], name="one_record_per_action_and_kind"
+                fields=["fingerprint_version", "fingerprint", "action", "proven_since"],
+                name="one_record_per_action_and_kind",
             ),
         ]
 
@@ -222,9 +246,10 @@ class DeadLetter(models.Model):
     died_at = models.DateTimeField(db_default=Now())
     replayed_at = models.DateTimeField(null=True)
     replayed_by = models.CharField(max_length=150, db_default="", blank=True)
+    is_dismissed = models.BooleanField(db_default=False, help_text="Put aside instead of replayed.")
 
     class Meta:
-        permissions = [("replay_deadletter", "Can replay dead letters")]
+        permissions = [("replay_deadletter", "Can replay and dismiss dead letters")]
         constraints = [models.UniqueConstraint(fields=["queue", "original_id"], name="one_dead_letter_per_original")]
         indexes = [models.Index(fields=["-id"], condition=Q(replayed_at__isnull=True), name="dead_letters_to_look_at")]
 

@@ -53,12 +53,15 @@ class FailureTemplate(models.Model):
 
     version = models.SmallIntegerField()
     text = models.TextField()
-    digest = models.CharField(max_length=40)
+    digest = models.CharField(max_length=40, help_text="Of its text when it was first seen: stays when it is merged.")
+    into = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="merged")
+    revision = models.BigIntegerField(db_default=0, help_text="Rises with each change: what processes read anew.")
     count = models.BigIntegerField(db_default=0)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["version", "digest"], name="one_template_per_text")]
+        indexes = [models.Index(fields=["version", "-revision"], name="templates_by_revision")]
 
     def __str__(self) -> str:
         return self.text
@@ -71,9 +74,14 @@ class FailurePattern(models.Model):
     state = models.CharField(max_length=16, choices=PatternState.choices, db_default=PatternState.PROPOSED)
     category = models.CharField(max_length=16, choices=Category.choices)
     mode = models.CharField(max_length=16, choices=Mode.choices, db_default=Mode.ASK)
+    suggested_mode = models.CharField(
+        max_length=16, choices=Mode.choices, db_default=Mode.ASK, help_text="In force once the pattern is confirmed."
+    )
     fingerprint = models.CharField(max_length=40, help_text="What its failures have in common.")
     fingerprint_version = models.SmallIntegerField()
+    is_by_message = models.BooleanField(db_default=False, help_text="Its failures have no stack, only a message.")
     template = models.TextField(db_default="", blank=True, help_text="The message, its variable parts masked.")
+    mined = models.ForeignKey(FailureTemplate, null=True, on_delete=models.SET_NULL, related_name="patterns")
     error_type = models.CharField(max_length=200, db_default="", blank=True)
     skill = models.CharField(max_length=200, db_default="", blank=True, help_text="Empty: of any skill.")
     versions = ArrayField(
@@ -122,6 +130,7 @@ class FailureMatch(models.Model):
     message = models.TextField(db_default="", blank=True)
     fingerprint = models.CharField(max_length=40)
     fingerprint_version = models.SmallIntegerField()
+    is_by_message = models.BooleanField(db_default=False, help_text="It has no stack of the app's, only a message.")
     template = models.ForeignKey(FailureTemplate, null=True, on_delete=models.SET_NULL, related_name="failures")
     pattern = models.ForeignKey(FailurePattern, null=True, on_delete=models.SET_NULL, related_name="failures")
     how = models.CharField(max_length=16, choices=How.choices, db_default=How.NONE)
@@ -139,11 +148,31 @@ class FailureMatch(models.Model):
             models.Index(fields=["pattern", "-failed_at"], name="failures_of_a_pattern"),
             models.Index(fields=["fingerprint_version", "fingerprint", "-failed_at"], name="failures_alike"),
             models.Index(fields=["failed_at"], name="failures_by_age"),
-            models.Index(fields=["failed_at"], condition=Q(pattern__isnull=True), name="failures_unmatched"),
+            models.Index(fields=["created_at"], condition=Q(pattern__isnull=True), name="failures_unmatched"),
         ]
 
     def __str__(self) -> str:
         return f"{self.error_type or self.error_kind} in {self.skill}"
+
+
+class FailureNight(models.Model):
+    """What one night's aggregation found, kept so that its export is the same however often it is made."""
+
+    night = models.DateField(primary_key=True)
+    lines = models.JSONField(db_default=[])
+    proposed_count = models.IntegerField(db_default=0)
+    adopted_count = models.IntegerField(db_default=0, help_text="Failures that a pattern was found for afterwards.")
+    created_at = models.DateTimeField(db_default=Now())
+    exported_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "night"
+        indexes = [
+            models.Index(fields=["night"], condition=Q(exported_at__isnull=True), name="nights_to_export"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.night)
 
 
 class ExportState(models.TextChoices):

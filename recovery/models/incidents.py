@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -18,6 +20,33 @@ class Severity(models.TextChoices):
     CRITICAL = "critical"
 
 
+class Occurrence(models.Model):
+    """What one event of the log says of a part of the topology; kept until its window is known.
+
+    Changes are kept for longer: what fails later may have them as its cause.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False, help_text="The event's own id.")
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=100)
+    nodes = ArrayField(models.CharField(max_length=255), help_text="The topology's nodes that it is about.")
+    severity = models.CharField(max_length=8, choices=Severity.choices, db_default=Severity.LOW)
+    record_id = models.UUIDField(null=True, help_text="The verdict or assessment that it tells of.")
+    run_id = models.UUIDField(null=True)
+    is_change = models.BooleanField(db_default=False, help_text="Something was changed; nothing went wrong by itself.")
+    is_folded = models.BooleanField(db_default=False, help_text="It is part of a window.")
+    data = models.JSONField(db_default={})
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["at", "id"], condition=Q(is_folded=False), name="occurrences_to_fold"),
+            models.Index(fields=["at"], condition=Q(is_change=True), name="occurrences_of_changes"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at}"
+
+
 class Window(models.Model):
     """What happened together in one part of the topology, by the events' own time."""
 
@@ -31,13 +60,18 @@ class Window(models.Model):
     counts = models.JSONField(db_default={}, help_text="Events by kind.")
     severity = models.CharField(max_length=8, choices=Severity.choices, db_default=Severity.LOW)
     verdicts = ArrayField(models.UUIDField(), db_default=[], help_text="The verdicts that belong to it.")
-    details = models.JSONField(db_default={}, help_text="What is needed to tell the story: first seen, by service.")
+    details = models.JSONField(db_default={}, help_text="When each node was first seen, errors, failed runs, suspects.")
     closed_at = models.DateTimeField(null=True)
     snapshot_id = models.UUIDField(null=True, help_text="The assessment that was made of it.")
 
     class Meta:
         indexes = [
             models.Index(fields=["last_at"], condition=Q(closed_at__isnull=True), name="windows_open"),
+            models.Index(
+                fields=["closed_at"],
+                condition=Q(closed_at__isnull=False, snapshot_id__isnull=True),
+                name="windows_to_snapshot",
+            ),
             models.Index(fields=["-started_at"], name="windows_by_age"),
         ]
 
@@ -52,6 +86,17 @@ class IncidentState(models.TextChoices):
     RESOLVED = "resolved"
     FAILED = "failed"  # its investigation or its remediation failed: a person goes on
     CLOSED = "closed"  # by an operator
+
+
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    """Incidents by what is to be done about them."""
+
+    def open(self) -> IncidentQuerySet:
+        return self.filter(state=IncidentState.OPEN)
+
+    def current(self) -> IncidentQuerySet:
+        """Return the working set: what is open, or has ended within a day."""
+        return self.filter(Q(state=IncidentState.OPEN) | Q(ended_at__gt=Now() - timedelta(hours=24)))
 
 
 class Incident(models.Model):
@@ -71,6 +116,8 @@ class Incident(models.Model):
     opened_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
     ended_by = models.CharField(max_length=150, db_default="", blank=True)
+
+    objects = IncidentQuerySet.as_manager()
 
     class Meta:
         permissions = [("answer_incident", "Can approve, close and comment on incidents")]
@@ -94,6 +141,7 @@ class IncidentEntry(models.Model):
     text = models.TextField()
     by = models.CharField(max_length=200, db_default="", blank=True)
     verdict_id = models.UUIDField(null=True)
+    data = models.JSONField(db_default={}, help_text="What the step that wrote it has found or done.")
     at = models.DateTimeField(db_default=Now())
 
     class Meta:

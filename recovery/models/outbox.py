@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from execution import ids
+from recovery import event_kinds
 
 
 class DistributedLock(models.Model):
@@ -44,8 +45,14 @@ class WebhookEndpoint(models.Model):
     is_ordered = models.BooleanField(db_default=False, help_text="Events of one run in their order, one at a time.")
     state = models.CharField(max_length=16, choices=EndpointState.choices, db_default=EndpointState.ACTIVE)
     disabled_reason = models.TextField(db_default="", blank=True)
-    failing_since = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True, help_text="Since when every try has failed.")
+    held_until = models.DateTimeField(null=True, help_text="The receiver asked to be left alone until then.")
     delivered_at = models.DateTimeField(null=True)
+    last_error = models.TextField(db_default="", blank=True, help_text="Why the last try failed.")
+    published_count = models.BigIntegerField(db_default=0, editable=False, help_text="Messages made for it.")
+    delivered_count = models.BigIntegerField(db_default=0, editable=False)
+    failed_count = models.BigIntegerField(db_default=0, editable=False, help_text="Tries that failed.")
+    dead_count = models.BigIntegerField(db_default=0, editable=False, help_text="Messages given up.")
     created_at = models.DateTimeField(db_default=Now())
     changed_by = models.CharField(max_length=150, db_default="", blank=True)
 
@@ -55,6 +62,10 @@ class WebhookEndpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def wants(self, kind: str) -> bool:
+        """Tell whether events of a kind are sent to it."""
+        return not self.kinds or any(event_kinds.fits(pattern, kind) for pattern in self.kinds)
 
 
 class OutboxState(models.TextChoices):
@@ -72,7 +83,7 @@ class OutboxEvent(models.Model):
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="outbox", db_index=False)
     event_id = models.UUIDField()
     kind = models.CharField(max_length=64)
-    aggregate = models.CharField(max_length=100, db_default="", help_text="What it is about: its run, or its subject.")
+    aggregate = models.CharField(max_length=100, db_default="", help_text="What it is about: its run or agent.")
     body = models.JSONField(help_text="The event as CloudEvents 1.0.")
     state = models.CharField(max_length=16, choices=OutboxState.choices, db_default=OutboxState.PENDING)
     try_count = models.IntegerField(db_default=0)
@@ -85,9 +96,17 @@ class OutboxEvent(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["event_id", "endpoint"], name="one_message_per_endpoint")]
         indexes = [
-            models.Index(fields=["due_at"], condition=Q(state="pending"), name="outbox_due"),
-            models.Index(fields=["endpoint", "aggregate", "id"], condition=Q(state="pending"), name="outbox_in_order"),
+            models.Index(fields=["endpoint", "due_at"], condition=Q(state="pending"), name="outbox_due"),
+            models.Index(
+                fields=["endpoint", "aggregate", "event_id"], condition=Q(state="pending"), name="outbox_in_order"
+            ),
+            models.Index(
+                fields=["endpoint", "lease_until"],
+                condition=Q(state="pending", lease_token__isnull=False),
+                name="outbox_in_hand",
+            ),
             models.Index(fields=["endpoint", "-id"], name="outbox_of_an_endpoint"),
+            models.Index(fields=["endpoint", "-id"], condition=Q(state="dead"), name="outbox_dead"),
         ]
 
     def __str__(self) -> str:
@@ -114,13 +133,19 @@ class Delivery(models.Model):
 
 
 class HandlerSwitch(models.Model):
-    """A handler of events that was switched off, or on again."""
+    """A handler of events: since when it is known, and whether it is switched on."""
 
     handler = models.CharField(primary_key=True, max_length=200)
+    kinds = ArrayField(models.CharField(max_length=64), db_default=[], help_text="The events that it asks for.")
+    known_at = models.DateTimeField(db_default=Now(), help_text="What happened long before is history to it.")
     is_enabled = models.BooleanField(db_default=True)
     changed_by = models.CharField(max_length=150, db_default="", blank=True)
     reason = models.TextField(db_default="", blank=True)
-    changed_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "handler"
+        permissions = [("switch_handler", "Can switch handlers of events off and on")]
 
     def __str__(self) -> str:
         return self.handler
@@ -149,16 +174,21 @@ class Handling(models.Model):
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     question = models.TextField(db_default="", blank=True, help_text="What a person is asked.")
-    answer = models.JSONField(null=True)
+    answers = models.JSONField(db_default={}, help_text="What persons have answered, by question.")
     answered_by = models.CharField(max_length=150, db_default="", blank=True)
     last_error = models.TextField(db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        permissions = [("answer_handling", "Can answer the questions of handlers")]
         constraints = [models.UniqueConstraint(fields=["event_id", "handler"], name="one_handling_per_event")]
         indexes = [
-            models.Index(fields=["due_at"], condition=Q(state="pending"), name="handlings_due"),
+            models.Index(fields=["handler", "due_at"], condition=Q(state="pending"), name="handlings_due"),
+            models.Index(
+                fields=["handler"], condition=Q(state="pending", lease_until__isnull=False), name="handlings_held"
+            ),
+            models.Index(fields=["ended_at"], condition=Q(state="done"), name="handlings_to_forget"),
             models.Index(fields=["-id"], condition=Q(state="waiting"), name="handlings_waiting"),
         ]
 

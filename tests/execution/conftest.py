@@ -1,7 +1,6 @@
-"""Every test begins with an empty log, and remembers nothing of tables that are empty again."""
+"""No test remembers anything of tables that are empty again."""
 
 import pytest
-from django.db import connection
 
 from execution import agents, ledger, openings
 from tests.hands import Hands
@@ -15,13 +14,8 @@ def _nothing_connected(django_db_setup):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered(request):
-    """Forget looked-up ids; empty the log, which Django does not know as its own."""
-    marker = request.node.get_closest_marker("django_db")
-    if "transactional_db" in request.fixturenames or (marker and marker.kwargs.get("transaction")):
-        request.getfixturevalue("transactional_db")
-        with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE execution_event")
+def _nothing_remembered():
+    """Forget looked-up ids, and the connection."""
     yield
     agents.forget()
     openings.forget()

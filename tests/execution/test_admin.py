@@ -478,7 +478,7 @@ def test_lockout_is_added_and_lifted(operator):
     agent = Agent.objects.create(name="scout")
     form = {"capability": "web", "agent": str(agent.pk), "reason": "it erred", "until_0": "", "until_1": ""}
     operator.post(reverse("admin:execution_capabilitylockout_add"), form)
-    lockout = CapabilityLockout.objects.get()
+    lockout = CapabilityLockout.objects.get(capability="web")
     assert (lockout.agent, lockout.lifted_at) == (agent, None)
     assert operator.post(page(lockout), {"capability": "other"}).status_code == 403
     assert "1 lockout lifted" in words_of(act(operator, "capabilitylockout", "lift", [lockout], reason="mended"))

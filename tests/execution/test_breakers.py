@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from execution import breakers, ledger, runs
-from execution.exceptions import NotPossible
+from execution import breakers, ledger, runs, skills, why
+from execution.exceptions import NotPossible, SkillUnknown
 from execution.ledger import Claim
 from execution.models import Breaker, Event, Step
 from execution.skills import skill
@@ -213,3 +213,34 @@ class TestByHand:
             side_by_side(lambda: breakers.reset("tests.add"), *[lambda run=run: hands.claim(run) for run in found])
             ledger.ask("SELECT execution_fold_v1()")
             assert not Step.objects.filter(state="waiting").exists()
+
+
+class TestPausedSkill:
+    """A skill that a person has paused."""
+
+    def test_nothing_but_a_person_lets_it_go_on(self, hands):
+        """No cool-down ends it, no success of what was under way closes it, and upkeep wakes nobody; `resume` does."""
+        under_way, held = hands.take(open_run()), open_run()
+        skills.pause("tests.add", by="ann", reason="it harms")
+        assert hands.claim(held).reason == "breaker"
+        finish(under_way, breaker="ok")
+        wake()
+        assert (Breaker.objects.get().state, Step.objects.get(pk=held.id).waiting) == ("open", "breaker")
+        assert "until a person closes it" in str(why.explain(held))
+        skills.resume("tests.add", by="ann")
+        assert isinstance(hands.claim(held), Claim)
+        told = Event.objects.filter(kind__startswith="breaker.").order_by("id").values_list("data__by", flat=True)
+        assert list(told) == ["ann", "ann"]
+
+    def test_failures_of_what_was_under_way_do_not_shorten_it(self, hands):
+        """What fails meanwhile gives it no cool-down."""
+        claims = [hands.take(open_run()) for _ in range(6)]
+        skills.pause("tests.add")
+        for claim in claims:
+            finish(claim, "failed", error={}, breaker="failed")
+        assert Breaker.objects.get().probe_at == breakers.FOR_EVER
+
+    def test_what_cannot_be_paused(self):
+        """A name that nobody knows is told with the nearest."""
+        with pytest.raises(SkillUnknown, match="did you mean 'tests.add'"):
+            skills.pause("tests.ad")

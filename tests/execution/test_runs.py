@@ -21,11 +21,13 @@ from execution.exceptions import (
     RunEnded,
     RunFailed,
     RunUnknown,
+    SkillUnknown,
     WaitedTooLong,
 )
 from execution.models import Agent, Event, Run, Step, Timer
 from execution.skills import skill
 from tests import hands
+from tests.hands import finish, open_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -290,6 +292,45 @@ def test_pause_of_a_sleeping_run_outlasts_its_timer(stage):
     assert stage.play(run).state != "completed"
     runs.resume(run)
     assert stage.finish(run) == "awake"
+
+
+def failed_step(hands):
+    """Have a run whose step has failed."""
+    run = open_run()
+    finish(hands.take(run), "failed", error={"kind": "unknown", "type": "ValueError", "message": "no"})
+    return run
+
+
+def test_retry_after_a_while_waits_for_a_stored_timer(hands):
+    """The step waits, says until when, and is woken by upkeep; an old claim's epoch is the timer's."""
+    run = failed_step(hands)
+    runs.retry(run, after="5m", by="ann")
+    step = Step.objects.get(pk=run.id)
+    timer = Timer.objects.get(step_id=step.id, fired_at=None)
+    assert (step.state, step.waiting, timer.due_at, timer.epoch) == ("waiting", "retry", step.wake_at, step.epoch)
+    assert dt.timedelta(minutes=4) < step.wake_at - timezone.now() < dt.timedelta(minutes=5)
+    assert hands.claim(run).verdict == "nothing"
+    past = timezone.now() - dt.timedelta(seconds=1)
+    Timer.objects.update(due_at=past)
+    Step.objects.update(wake_at=past)
+    ledger.ask("SELECT * FROM execution_wake_v1()")
+    assert hands.take(run).epoch == 2
+
+
+def test_retry_with_a_fallback(hands):
+    """Another skill takes over in the failed step; one that nobody knows is refused, and nothing is changed."""
+    run = failed_step(hands)
+    with pytest.raises(SkillUnknown, match="did you mean 'tests.add'"):
+        runs.retry(run, fallback="tests.ad")
+    assert runs.get(run.id).state == "failed"
+    runs.retry(run, fallback="tests.add")
+    assert Step.objects.get(pk=run.id).options["fallback"] == "tests.add"
+
+
+def test_fork_to_another_version_wants_a_workflow(hands):
+    """Of a single skill the code alone holds versions."""
+    with pytest.raises(NotPossible, match="only its code holds versions"):
+        runs.fork(failed_step(hands), version="1")
 
 
 def test_retry_goes_on_from_the_failed_step_with_everything_kept(stage):

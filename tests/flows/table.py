@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 STORIES = "tests/flows/test_flows.py"
 LIVENESS = "tests/scenarios/test_liveness.py"
+OUTBOX = "tests/recovery/test_outbox.py"
+WEBHOOKS = "tests/recovery/test_webhooks.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,24 +136,97 @@ FLOWS = (
         substrate="table recovery_candidates",
         who="claim worker, SKIP LOCKED",
         promise="two claimers never share a row; a killed claimer's rows come back",
+        code="recovery/candidates.py, recovery/sql/claim_candidates_v1.sql",
+        fault="of two claiming processes one is killed with kill -9 and one frozen, each with fifty rows",
+        neighbours=(
+            Neighbour(
+                code="candidates.open_for",
+                does="opens one for each run and kind, however many readers take failures in",
+                test="tests/recovery/test_candidates.py::TestOpening::test_races",
+            ),
+            Neighbour(
+                code="stream and express lane: evaluator.evaluate_ids",
+                does="claims by id, by the same function",
+                test="tests/recovery/test_candidates.py::TestEvaluating::test_ids_that_need_nothing_more_are_told",
+            ),
+            Neighbour(
+                code="candidates.hurry",
+                does="marks an open one as urgent",
+                test="tests/recovery/test_candidates.py::TestClaiming::test_urgent_first_then_the_oldest",
+            ),
+            Neighbour(code="manage.py candidates, actions; admin", does="reads"),
+        ),
     ),
     Flow(
         number=7,
         substrate="table recovery_candidates",
         who="evaluator: status",
         promise="evaluated twice, decided once",
+        code="recovery/evaluator.py",
+        fault="an evaluator is frozen before it writes and its leases end; eight others race for the same rows",
+        neighbours=(
+            Neighbour(
+                code="decisions.approve, reject, change_and_approve",
+                does="writes if state and epoch are as they were looked at",
+                test="tests/recovery/test_decisions.py::TestDeciding::test_race_of_ten",
+            ),
+            Neighbour(
+                code="decisions.apply",
+                does="does it once, or finds it overtaken",
+                test="tests/recovery/test_decisions.py::TestApplying::test_race_of_ten",
+            ),
+            Neighbour(
+                code="outcomes",
+                does="ends what was applied, once, whichever reader comes first",
+                test="tests/recovery/test_decisions.py::TestOutcomes::test_ineffective_and_the_next_one_is_opened",
+            ),
+            Neighbour(
+                code="candidates.open_for",
+                does="joins what is open",
+                test="tests/recovery/test_candidates.py::TestOpening::test_races",
+            ),
+        ),
     ),
     Flow(
         number=8,
         substrate="suggestion_action",
         who="evaluator: templates",
         promise="a template edited in mid-evaluation leaves a consistent version in the record",
+        code="recovery/evaluator.py, recovery/weighing.py, recovery/sql/count_action_version_v1.sql",
+        fault="the template changes between an evaluator's look and its write, and again and again while sixty are evaluated",
+        neighbours=(
+            Neighbour(
+                code="playbook.change; admin",
+                does="writes if the version is as it was looked at",
+                test="tests/recovery/test_decisions.py::TestPlaybook::test_second_editor_loses",
+            ),
+            Neighbour(
+                code="playbook.install",
+                does="adds what is missing at a migration, changes nothing",
+                test="tests/recovery/test_candidates.py::test_playbook_is_installed_and_kept",
+            ),
+            Neighbour(
+                code="decisions.apply",
+                does="uses the candidate's own copy",
+                test="tests/recovery/test_decisions.py::TestApplying::test_frozen_parameters_are_applied",
+            ),
+        ),
     ),
     Flow(
         number=9,
         substrate="suggestion_provenance",
         who="evaluator: audit",
         promise="no decision without its provenance, in one transaction",
+        code="recovery/evaluator.py, recovery/decisions.py",
+        fault="kill -9 between the decision, its provenance and its action; then the audit cannot be written while others decide and apply",
+        neighbours=(
+            Neighbour(
+                code="outcomes",
+                does="writes a line with what became of it",
+                test="tests/recovery/test_decisions.py::TestOutcomes::test_recovered",
+            ),
+            Neighbour(code="admin; manage.py candidates show", does="reads"),
+        ),
     ),
     Flow(
         number=10,
@@ -176,6 +251,26 @@ FLOWS = (
         substrate="failure_matches",
         who="aggregation: unmatched",
         promise="a failure arriving in mid-aggregation is in this night's or the next, never in neither",
+        code="recovery/aggregation.py",
+        fault="failures arrive while the night stands still half-way; it is killed by kill -9, and done again with more arriving",
+        tests=(
+            "tests/recovery/test_patterns.py::TestAggregation::test_taken_in_meanwhile",
+            "tests/recovery/test_patterns.py::TestAggregation::test_two_at_once",
+        ),
+        neighbours=(
+            Neighbour(
+                code="failures.take_in",
+                does="writes a failure once, however often the log is read, and matches what has a pattern",
+                test="tests/recovery/test_failures.py::TestReading::test_read_again",
+            ),
+            Neighbour(
+                code="failures.forget",
+                does="removes old failures, none with an open candidate",
+                test="tests/recovery/test_failures.py::TestLeaving::test_old_failures_leave",
+            ),
+            Neighbour(code="candidates.open_for", does="reads what intake wrote, in the same transaction"),
+            Neighbour(code="manage.py failures, patterns; admin", does="reads"),
+        ),
     ),
     Flow(
         number=14,
@@ -223,58 +318,236 @@ FLOWS = (
         substrate="acquire_lock()",
         who="outbox processor",
         promise="one leader; a leader that stalls past its time loses to a higher token",
+        code="recovery/locks.py, recovery/courier.py, recovery/sql/acquire_lock_v1.sql",
+        fault="sixteen ask at once; the leader frozen by SIGSTOP past its time, then woken; its successor killed by kill -9",
+        tests=("tests/recovery/test_locks.py::test_token_rises_at_each_change",),
+        neighbours=(
+            Neighbour(
+                code="sql/claim_outbox_v1.sql, complete_outbox_v1.sql",
+                does="compares the token, holding the row",
+                test=f"{OUTBOX}::TestClaim::test_stale_leader_claims_and_completes_nothing",
+            ),
+            Neighbour(code="admin of locks; metrics", does="reads"),
+        ),
     ),
-    Flow(number=17, substrate="release_lock()", who="outbox processor", promise="only its holder can release"),
-    Flow(number=18, substrate="extend_lock()", who="outbox processor", promise="an extension after expiry is refused"),
+    Flow(
+        number=17,
+        substrate="release_lock()",
+        who="outbox processor",
+        promise="only its holder can release",
+        code="recovery/locks.py, recovery/sql/release_lock_v1.sql",
+        fault="the leader frozen past its time and succeeded, then woken to release; strangers with one right word; eight at once",
+        tests=("tests/recovery/test_locks.py::test_only_its_holder_extends_and_releases",),
+        neighbours=(
+            Neighbour(
+                code="courier.stop: a pool process ends",
+                does="releases, so that another leads at once",
+                test=f"{OUTBOX}::TestDeliver::test_stopped_courier_lets_go",
+            ),
+        ),
+    ),
+    Flow(
+        number=18,
+        substrate="extend_lock()",
+        who="outbox processor",
+        promise="an extension after expiry is refused",
+        code="recovery/locks.py, recovery/courier.py, recovery/sql/extend_lock_v1.sql",
+        fault="the leader frozen by SIGSTOP until its time has run out, and nobody else asks for the lock",
+        tests=("tests/recovery/test_locks.py::test_only_its_holder_extends_and_releases",),
+        neighbours=(
+            Neighbour(
+                code="locks.acquire by the same holder", does="answers the same token, or a new one after the time"
+            ),
+        ),
+    ),
     Flow(
         number=19,
         substrate="claim_outbox()",
         who="outbox processor",
         promise="no row is in two hands; order per aggregate kept",
+        code="recovery/outbox.py, recovery/sql/claim_outbox_v1.sql",
+        fault="eight claims at once; four leaders killed by kill -9 in mid-delivery, one after the other",
+        tests=(
+            f"{OUTBOX}::TestClaim::test_order_of_an_aggregate",
+            f"{OUTBOX}::TestClaim::test_one_endpoint_cannot_fill_a_batch",
+        ),
+        neighbours=(
+            Neighbour(
+                code="outbox.publish",
+                does="adds a message, once for its event and endpoint",
+                test=f"{OUTBOX}::TestPublish::test_each_event_once_to_each_that_wants_it",
+            ),
+            Neighbour(
+                code="webhooks.replay, replay_since; manage.py webhooks; admin",
+                does="makes a message due again, unless it is under way",
+                test=f"{WEBHOOKS}::TestTestAndReplay::test_replay_by_id_keeps_the_id",
+            ),
+            Neighbour(
+                code="webhooks.disable, enable",
+                does="keeps an endpoint's messages back",
+                test=f"{WEBHOOKS}::TestEndpoints::test_disabled_and_enabled",
+            ),
+            Neighbour(
+                code="webhooks.remove",
+                does="removes an endpoint with its messages",
+                test=f"{WEBHOOKS}::TestEndpoints::test_removed_with_its_messages",
+            ),
+            Neighbour(
+                code="outbox.clean_up",
+                does="removes what ended long ago",
+                test=f"{OUTBOX}::TestLook::test_old_messages_leave",
+            ),
+            Neighbour(
+                code="outbox.counts; doctor; admin", does="reads", test=f"{OUTBOX}::TestLook::test_counts_and_lag"
+            ),
+        ),
     ),
     Flow(
         number=20,
         substrate="complete_outbox()",
         who="outbox processor",
         promise="a stale holder's completion is refused",
+        code="recovery/outbox.py, recovery/sql/complete_outbox_v1.sql",
+        fault="the leader frozen by SIGSTOP between POST and completion, and succeeded; a row that was claimed again",
+        tests=(f"{OUTBOX}::TestClaim::test_stale_leader_claims_and_completes_nothing",),
+        neighbours=(
+            Neighbour(
+                code="sql/disable_webhook_v1.sql",
+                does="disables what is gone, or failed for 120 hours",
+                test=f"{OUTBOX}::TestDeliver::test_failing_for_120_hours_disables",
+            ),
+        ),
     ),
     Flow(
         number=21,
         substrate="Redis list",
         who="express lane",
         promise="Redis restarted empty: the candidate is still evaluated",
+        code="recovery/queue.py",
+        fault="Redis killed and started empty with a full list; kill -9 of a taker between taking and evaluating; Redis dead",
+        tests=("tests/recovery/test_stream.py::TestExpressLane::test_dead_consumer_gives_back",),
+        neighbours=(
+            Neighbour(
+                code="stream.work",
+                does="takes from the list before it reads the stream",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_before_the_stream",
+            ),
+            Neighbour(code="stream.tidy", does="gives back what dead takers held", test=f"{STORIES}::test_flow[21]"),
+            Neighbour(code="the database claim", does="takes what is urgent first, without Redis"),
+        ),
     ),
     Flow(
         number=22,
         substrate="Redis stream",
         who="evaluator, consumer group",
         promise="entries written before the group existed are read",
+        code="recovery/stream.py",
+        fault="no group yet; the group destroyed; kill -9 and restart of Redis; FLUSHALL during an evaluation; "
+        "SIGSTOP of Redis while entries are added",
+        tests=("tests/recovery/test_stream.py::TestRead::test_group_lost_in_mid_flight[flushall]",),
+        neighbours=(
+            Neighbour(
+                code="stream.add",
+                does="writes after the commit; a dead, hanging or full stream costs a fraction of a second",
+                test="tests/recovery/test_stream.py::TestAdd::test_frozen_redis_costs_a_fraction_of_a_second",
+            ),
+            Neighbour(
+                code="queue.work",
+                does="hands over what the lane could not do",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_failed_goes_on_in_the_stream",
+            ),
+            Neighbour(
+                code="dead_letters.replay", does="adds a candidate again, once", test=f"{STORIES}::test_flow[24]"
+            ),
+            Neighbour(
+                code="metrics, doctor", does="reads its length and what is pending", test=f"{STORIES}::test_flow[25]"
+            ),
+        ),
     ),
     Flow(
         number=23,
         substrate="consumer group",
         who="evaluator",
         promise="a killed consumer's entries are claimed by another",
+        code="recovery/stream.py",
+        fault="kill -9 of one consumer before its evaluation and of one between commit and acknowledgement; SIGSTOP of a third",
+        tests=("tests/recovery/test_stream.py::TestTakeOver::test_cursor_is_followed_to_its_end",),
+        neighbours=(
+            Neighbour(
+                code="stream.tidy",
+                does="removes idle consumers, never one that holds something",
+                test="tests/recovery/test_stream.py::TestTakeOver::test_idle_consumers_are_removed",
+            ),
+        ),
     ),
     Flow(
         number=24,
         substrate="dead letter stream",
         who="stream",
         promise="a poison entry ends there once, with its reason; replay is once",
+        code="recovery/stream.py, recovery/dead_letters.py",
+        fault="an entry kills its evaluator each time; kill -9 between dead letter and acknowledgement; four replays at once",
+        tests=("tests/recovery/test_stream.py::TestDeadLetters::test_archive_that_dies_before_it_removes",),
+        neighbours=(
+            Neighbour(
+                code="queue.work",
+                does="sends what names no candidate",
+                test="tests/recovery/test_stream.py::TestExpressLane::test_nonsense_becomes_a_letter",
+            ),
+            Neighbour(
+                code="handling.py",
+                does="keeps a handler's letters in the transaction that gives it up",
+                test="tests/recovery/test_dispatcher.py::TestTries::test_backoff_and_dead_letter",
+            ),
+            Neighbour(
+                code="manage.py dead-letters; admin",
+                does="lists, shows, replays and dismisses",
+                test="tests/recovery/test_dispatcher.py::TestCommands::test_dead_letters",
+            ),
+        ),
     ),
     Flow(
         number=25,
         substrate="stream metadata",
         who="metrics",
         promise="metrics missing or Redis away: nothing else notices",
+        code="recovery/metrics.py, execution/metrics.py",
+        fault="SIGSTOP of Redis during a scrape; kill -9 of Redis; the row of totals deleted; figures that raise",
+        tests=("tests/recovery/test_metrics.py::test_figures_that_fail_take_no_others_along",),
+        neighbours=(
+            Neighbour(
+                code="doctor",
+                does="reads the same figures, and says what is stuck",
+                test="tests/recovery/test_metrics.py::test_doctor_names_what_waits",
+            ),
+        ),
     ),
     Flow(
         number=26,
         substrate="distributed lock",
         who="periodic cycles",
         promise="a tick runs once with two beats",
+        code="execution/cycles.py, recovery/courier.py, recovery/sql/acquire_lock_v1.sql",
+        fault="two beats, each sending twice as often as is due, to four pool processes of two workers",
+        neighbours=(
+            Neighbour(code="execution's cycles", does="claim each tick", test=f"{STORIES}::test_flow[38]"),
+            Neighbour(
+                code="courier: a leader between two ticks",
+                does="goes on; another process's tick ends at once",
+                test=f"{OUTBOX}::TestClaim::test_endpoint_that_hangs_holds_its_bound_and_no_more",
+            ),
+        ),
     ),
-    Flow(number=27, substrate="pub/sub", who="dispatcher", promise="a lost message loses no handler's work"),
+    Flow(
+        number=27,
+        substrate="pub/sub",
+        who="dispatcher",
+        promise="a lost message loses no handler's work",
+        code="recovery/dispatcher.py, recovery/handling.py, recovery/handling_process.py",
+        fault="kill -9 of Redis with all its messages between events; a viewer leaves; kill -9 of the attendant",
+        tests=("tests/recovery/test_dispatcher.py::TestPublishing::test_no_redis",),
+        neighbours=(Neighbour(code="live views", does="listens; what it misses it reads from the log"),),
+    ),
     Flow(
         number=28,
         substrate="R2",
@@ -301,7 +574,7 @@ FLOWS = (
         substrate="R2",
         who="aggregation export",
         promise="the object's hash equals its row's",
-        code="recovery/exports.py: verify, recovery/uploads.py",
+        code="recovery/exports.py, recovery/uploads.py",
         fault="four exporters of one night at once; the object changed, truncated and emptied in its bucket",
         neighbours=(
             Neighbour(
@@ -331,6 +604,31 @@ FLOWS = (
         substrate="httpx",
         who="outbox: webhooks",
         promise="delivered at least once, same id each time, signed; a dead receiver blocks nobody else",
+        code="recovery/posting.py, recovery/courier.py, recovery/addresses.py",
+        fault="kill -9 between POST and completion, three times; a receiver that hangs, resets, redirects, trickles, "
+        "answers late, 409, 410, 422, 429 with Retry-After, 500 for days; a hundred endpoints of which one hangs; "
+        "DNS rebinding",
+        tests=(
+            f"{OUTBOX}::TestDeliver::test_failure_is_told_and_tried_again",
+            f"{OUTBOX}::TestDeliver::test_late_answer_is_a_failure",
+            f"{OUTBOX}::TestDeliver::test_gone_disables",
+            f"{OUTBOX}::TestDeliver::test_retry_after_is_kept_within_bounds",
+            f"{OUTBOX}::TestDeliver::test_ten_tries_over_days_then_dead",
+            f"{OUTBOX}::TestClaim::test_endpoint_that_hangs_holds_its_bound_and_no_more",
+            "tests/recovery/test_addresses.py::test_rebinding_is_judged_on_what_is_connected_to",
+        ),
+        neighbours=(
+            Neighbour(
+                code="webhooks.send_test; manage.py webhooks test; admin",
+                does="posts once, outside the outbox",
+                test=f"{WEBHOOKS}::TestTestAndReplay::test_test_message_is_answered_at_once",
+            ),
+            Neighbour(
+                code="webhooks.rotate",
+                does="adds a secret; old and new sign for a time",
+                test=f"{WEBHOOKS}::TestSecrets::test_both_sign_while_one_is_rotated",
+            ),
+        ),
     ),
     Flow(
         number=32,

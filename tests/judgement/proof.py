@@ -32,7 +32,7 @@ class Size:
     services: int = 200
     days: int = 365
     level_years: int = 6
-    lasting_years: int = 6
+    lasting_years: int = 2
     rises: int = 20
     traffic: tuple[int, ...] = streams.TRAFFIC
 

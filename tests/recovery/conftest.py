@@ -1,8 +1,10 @@
-"""What the tests of exports hold: an object store behind a wire that breaks, and a Vault."""
+"""What the tests hold: an empty log, a receiver of webhooks, an object store behind a wire that breaks, and a Vault."""
 
 import pytest
 
-from recovery import uploads
+from recovery import templates, uploads
+from tests.execution.conftest import _nothing_connected, _nothing_remembered, hands, stage  # noqa: F401 - fixtures
+from tests.receivers import Receiver
 from tests.recovery.object_store import BUCKET, KEY, ObjectStore
 from tests.recovery.vault_server import VaultServer
 
@@ -52,3 +54,22 @@ def send_to(settings, store, **options):
 def _no_pauses(monkeypatch):
     """Try again at once."""
     monkeypatch.setattr(uploads, "SHORTEST_PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def receiver(settings, transactional_db):
+    """Have a receiver of webhooks on loopback, which may be sent to; whoever delivers is stopped before it goes."""
+    from recovery import courier
+
+    settings.CELERIAC = settings.CELERIAC | {"webhook_private_addresses": True}
+    made = Receiver()
+    yield made
+    courier.stop()
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_templates():
+    """Forget the templates of the last test."""
+    yield
+    templates.forget()

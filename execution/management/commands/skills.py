@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from execution import skills
 from execution.management.commands._command import LedgerCommand
 
-_SHIPPED = "execution."
+_SHIPPED = ("execution.", "recovery.", "graduation.")
 """What the modules of the skills that come with Celeriac begin with."""
 
 

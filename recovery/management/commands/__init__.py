@@ -1,1 +1,1 @@
-"""The command line of recovery: doorways to its verbs, one file a command."""
+"""The command line: doorways to recovery's verbs, one file a command."""

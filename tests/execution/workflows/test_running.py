@@ -410,6 +410,16 @@ outputs: {c: "${steps.c}", side: "${steps.side}"}
         catalog.register(read(self.TEXT.replace("right: 1}", "right: 1000}")))
         assert runs.result(play(hands, runs.fork(run))) == {"c": 3, "side": 1}
 
+    def test_fork_to_another_version_does_everything_again(self, hands):
+        """A run goes back to the version before, from its start only."""
+        runs.start(read(self.TEXT), {"n": 1})
+        run = play(hands, runs.start(read(self.TEXT.replace("right: 1}", "right: 1000}")), {"n": 1}))
+        assert runs.get(run).version == "2"
+        fork = runs.fork(run, version="1")
+        assert (fork.version, runs.result(play(hands, fork))) == ("1", {"c": 3, "side": 1})
+        with pytest.raises(NotPossible, match="from its start only"):
+            runs.fork(run, "b", version="1")
+
     def test_fork_from_a_step_that_is_not_there_is_refused(self, hands):
         """The nearest step is named."""
         run = runs.start(read(self.TEXT), {"n": 1})

@@ -1,4 +1,4 @@
-"""The doctor's look at recovery: exports that wait, and whether they can be kept and uploaded."""
+"""The doctor's look at exports: whether they can be kept and uploaded, and which wait."""
 
 from __future__ import annotations
 

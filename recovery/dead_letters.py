@@ -1,0 +1,189 @@
+"""Dead letters: what could not be worked off, kept with its reason until somebody replays it, which is once.
+
+A letter from Redis goes through a stream of its own before its original is acknowledged, and from there to a row that
+is unique by its original: a crash anywhere between gives one letter, never two and never none. A handler's letter is
+written in the transaction that gives the handler up.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.db import DataError, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
+
+from execution import ledger
+from recovery import conf, redis_server
+from recovery.exceptions import AlreadyDecided, NotFound
+from recovery.models import CandidateState, DeadLetter, RecoveryCandidate
+from recovery.redis_server import Server
+
+HANDLER = "handler:"
+"""What the queue of a handler's letters begins with."""
+PAGE = 200
+REASON_MOST = 4000
+
+
+def key() -> str:
+    """Return the name of the stream of dead letters."""
+    return redis_server.key("recovery:dead")
+
+
+def send(server: Server, *, queue: str, original_id: str, body: Any, reason: str, tries: int) -> None:
+    """Put a letter into its stream, on its way to a row."""
+    letter = {"queue": queue, "original_id": original_id, "body": json.dumps(body), "reason": reason, "tries": tries}
+    server.xadd(key(), letter, maxlen=conf.current().stream_most, approximate=True)
+
+
+def archive(server: Server) -> int:
+    """Keep the letters of the stream as rows, then remove them from it; returns how many were new."""
+    kept = 0
+    while found := server.xrange(key(), count=PAGE):
+        kept += sum(_keep_sent(entry_id, fields) for entry_id, fields in found)
+        if not server.xdel(key(), *[entry_id for entry_id, _ in found]):
+            break
+    return kept
+
+
+def _keep_sent(entry_id: str, fields: dict[str, str]) -> bool:
+    """Keep one as it is; what somebody else wrote there, and the database cannot hold, as a text."""
+    try:
+        return keep(
+            queue=fields.get("queue", "unknown"),
+            original_id=fields.get("original_id", entry_id),
+            body=_read(fields.get("body", "")),
+            reason=fields.get("reason", ""),
+            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdigit() else 0,
+        )
+    except (DataError, UnicodeError):
+        body, reason = {"text": ascii(fields)[:REASON_MOST]}, "the database could not hold it as it was"
+        return keep(queue="unknown", original_id=entry_id, body=body, reason=reason, tries=0)
+
+
+@transaction.atomic
+def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int) -> bool:
+    """Keep one letter, with its event; tells whether it is new."""
+    about = {"body": body, "reason": clean(reason), "tries": tries}
+    letter, is_new = DeadLetter.objects.get_or_create(queue=queue, original_id=original_id, defaults=about)
+    if is_new:
+        _note("letter.died", letter, reason=letter.reason)
+    return is_new
+
+
+def clean(text: str) -> str:
+    """Return an error's text as the database can hold it: its end, which says most."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[-REASON_MOST:]
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"text": text}
+
+
+# Looking
+
+
+def waiting() -> QuerySet[DeadLetter]:
+    """Return the letters that nobody has replayed, the newest first."""
+    return DeadLetter.objects.filter(replayed_at=None).order_by("-id")
+
+
+def count_of(queue: str, beginning: str) -> int:
+    """Return how many letters a queue has whose originals begin so."""
+    return DeadLetter.objects.filter(queue=queue, original_id__startswith=beginning).count()
+
+
+def between(since: datetime | None, until: datetime | None, *, queue: str = "") -> QuerySet[DeadLetter]:
+    """Return the waiting letters that died in a span of time, the oldest first."""
+    span: dict[str, Any] = {"queue": queue} if queue else {}
+    span |= {"died_at__gte": since} if since else {}
+    span |= {"died_at__lt": until} if until else {}
+    return waiting().filter(**span).order_by("id")
+
+
+def get(beginning: str) -> DeadLetter:
+    """Return the letter of this id, or the only one whose id begins so."""
+    digits = beginning.strip().replace("-", "").lower()
+    if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
+        raise NotFound("dead letter", repr(beginning), "give the beginning of its id, as `dead-letters list` shows it")
+    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    found = list(DeadLetter.objects.filter(pk__range=span).order_by("id")[:2])
+    if len(found) != 1:
+        hint = "give more of it: it begins several" if found else "`dead-letters list` shows them"
+        raise NotFound("dead letter", beginning, hint)
+    return found[0]
+
+
+# Replay
+
+
+@transaction.atomic
+def replay(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
+    """Give what died another life, once: a candidate goes back into the stream, an event to its handler."""
+    _decide(letter, by, is_dismissed=False)
+    if letter.queue.startswith(HANDLER):
+        _replay_handling(letter)
+    else:
+        _replay_candidate(letter)
+    _note("letter.replayed", letter, by=by, reason=reason)
+    return letter
+
+
+@transaction.atomic
+def dismiss(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
+    """Put a letter aside that needs no other life; it stays to be read."""
+    _decide(letter, by, is_dismissed=True)
+    _note("letter.dismissed", letter, by=by, reason=reason)
+    return letter
+
+
+def _decide(letter: DeadLetter, by: str, *, is_dismissed: bool) -> None:
+    rows = DeadLetter.objects.filter(pk=letter.pk, replayed_at=None)
+    won = rows.update(replayed_at=Now(), replayed_by=by, is_dismissed=is_dismissed)
+    letter.refresh_from_db()
+    if not won:
+        how, who = "dismissed" if letter.is_dismissed else "replayed", letter.replayed_by or "somebody"
+        raise AlreadyDecided(f"the dead letter {letter.pk} was {how} by {who} already")
+
+
+def _replay_handling(letter: DeadLetter) -> None:
+    from recovery import handling
+
+    handling.revive(uuid.UUID(letter.body["handling"]))
+
+
+def _replay_candidate(letter: DeadLetter) -> None:
+    """Clear what counts against a candidate that still waits, and add it again; who holds it keeps it."""
+    from recovery import stream
+
+    wanted = [one for one in [_candidate_of(letter)] if one is not None]
+    rows = RecoveryCandidate.objects.filter(pk__in=wanted, state=CandidateState.OPEN)
+    if not rows.update(claim_count=0, last_error=""):
+        raise NotFound("open candidate", _named(letter), "there is nothing to evaluate any more: dismiss the letter")
+    stream.add(wanted)
+
+
+def _candidate_of(letter: DeadLetter) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(letter.body["candidate"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _named(letter: DeadLetter) -> str:
+    found = _candidate_of(letter)
+    return str(found) if found else f"in {json.dumps(letter.body)[:200]}"
+
+
+def _note(kind: str, letter: DeadLetter, **more: Any) -> None:
+    data = {"letter": str(letter.pk), "queue": letter.queue, "original_id": letter.original_id, **more}
+    if letter.queue.startswith(HANDLER):
+        data["handler"] = letter.queue.removeprefix(HANDLER)
+    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
