@@ -1,4 +1,4 @@
-"""Every test begins with an empty log, and may perform steps with its own hands."""
+"""No test remembers anything, and each may perform steps with its own hands."""
 
 from tests.execution.conftest import _nothing_connected, _nothing_remembered, hands
 

@@ -44,11 +44,6 @@ def file(tmp_path, transactional_db):
     return write
 
 
-@pytest.fixture(autouse=True)
-def _empty_log(transactional_db):
-    Event.objects.all().delete()
-
-
 def told(kind="objective.declared"):
     """Return what the log says of objectives, in order."""
     return list(Event.objects.filter(kind=kind).order_by("id").values_list("data", flat=True))
