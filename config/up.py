@@ -80,7 +80,7 @@ def _processes(*, web: int, flower: int) -> dict[str, list[str]]:
     queues = os.environ.get("WORKER_QUEUES") or "default"
     return {
         "worker": [*celery, "worker", "-E", "-n", "worker@%h", "-Q", queues, "-l", "INFO"],
-        "evaluators": [*celery, "worker", "-E", "-n", "celeriac@%h", "-Q", "celeriac", "-c", "1", "-l", "INFO"],
+        "evaluators": [*celery, "worker", "-E", "-n", "celeriac@%h", "-Q", "celeriac", "-c", "2", "-l", "INFO"],
         "beat": [*celery, "beat", "-l", "INFO", "--pidfile="],
         "web": [
             *(

@@ -1,23 +1,35 @@
-"""Agents: found by name, locked out of capabilities, given budgets; each change waits for claims in flight."""
+"""Agents: found by name, locked out of capabilities, given budgets; each change waits for claims in flight.
+
+What an agent may do alone may be lowered by anybody who has a reason. It is raised by a person, and by more than one
+level within a day only by two: `raise_level` is the one way up, and the database refuses every other.
+"""
 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from execution import ledger
-from execution.exceptions import AgentUnknown
-from execution.models import Agent, CapabilityLockout, Level, Step, StepState
+from execution import ledger, people, records
+from execution.exceptions import AgentUnknown, NotAllowed, NotPossible
+from execution.models import Agent, CapabilityLockout, Level, Step, StepState, Verdict
+
+if TYPE_CHECKING:
+    from execution.people import Person
 
 DEFAULT = "default"
+RAISE = "execution.raise_agent"
+"""The permission to raise a level."""
+LEVEL_CHANGED = "autonomy_change"
 _known: dict[str, uuid.UUID] = {}
 
 
@@ -48,22 +60,30 @@ def forget() -> None:
 
 @transaction.atomic
 def lock_out(
-    capability: str, *, agent: str | Agent | None = None, reason: str = "", until: datetime | None = None
+    capability: str,
+    *,
+    agent: str | Agent | None = None,
+    reason: str = "",
+    until: datetime | None = None,
+    by: str = "",
 ) -> CapabilityLockout:
     """Lock a capability for one agent, or for every agent; no claim slips past."""
     for one in _held(agent):
         _hold(one)
     agent_id = id_of(agent) if agent else None
-    _note("capability.locked", agent_id, {"capability": capability, "reason": reason})
-    return CapabilityLockout.objects.create(agent_id=agent_id, capability=capability, reason=reason, until=until)
+    _note("capability.locked", agent_id, {"capability": capability, "reason": reason, "by": by})
+    return CapabilityLockout.objects.create(
+        agent_id=agent_id, capability=capability, reason=reason, until=until, by=by
+    )  # fmt: skip
 
 
 @transaction.atomic
-def lift(capability: str, *, agent: str | Agent | None = None) -> int:
-    """Lift a lockout; the steps that wait for it become ready at the next tick."""
+def lift(capability: str, *, agent: str | Agent | None = None, only_by: str | None = None, by: str = "") -> int:
+    """Lift the lockouts of a capability, or `only_by` one of those who locked it; what waits becomes ready at once."""
     locked = CapabilityLockout.objects.filter(capability=capability, lifted_at=None)
     locked = locked.filter(agent_id=id_of(agent)) if agent else locked.filter(agent=None)
-    _note("capability.lifted", id_of(agent) if agent else None, {"capability": capability})
+    locked = locked if only_by is None else locked.filter(by=only_by)
+    _note("capability.lifted", id_of(agent) if agent else None, {"capability": capability, "by": by})
     return locked.update(lifted_at=timezone.now())
 
 
@@ -79,13 +99,105 @@ def is_unlocked(capability: str, *, agent: str | Agent | uuid.UUID) -> bool:
     return concerned.exclude(lifted_at=None).exists() and not in_force.exists()
 
 
-@transaction.atomic
-def set_level(agent: str | Agent, level: Level) -> None:
-    """Change what an agent may do alone; the next claim sees it."""
+# What an agent may do alone
+
+
+def hold(agent: str | Agent) -> Agent:
+    """Hold an agent until the end of the caller's transaction, and return it as it is: no claim or change slips in."""
     agent_id = id_of(agent)
     _hold(agent_id)
-    Agent.objects.filter(pk=agent_id).update(level=level)
-    _note("agent.level_changed", agent_id, {"level": int(level)})
+    return Agent.objects.select_for_update(no_key=True).get(pk=agent_id)
+
+
+@transaction.atomic
+def set_level(
+    agent: str | Agent, level: Level, *, by: str = "", reason: str = "", parents: Iterable[records.Named] = ()
+) -> Verdict | None:
+    """Lower what an agent may do alone; the next claim sees it. Returns the verdict, or None where nothing changes."""
+    found = hold(agent)
+    if level > found.level:
+        raise NotAllowed(
+            f"agent {found.name!r} is {Level(found.level).label}: only a person raises it to {Level(level).label}, "
+            "by agents.raise_level or `manage.py agents promote`"
+        )
+    if level == found.level:
+        return None
+    Agent.objects.filter(pk=found.id).update(level=level)
+    return _changed(found, level, by=by, reason=reason, parents=parents)
+
+
+@transaction.atomic
+def raise_level(
+    agent: str | Agent,
+    level: Level,
+    *,
+    person: Person,
+    second: Person | None = None,
+    reason: str,
+    parents: Iterable[records.Named] = (),
+) -> Verdict:
+    """Raise what an agent may do alone, in the name of a person, or of two; returns the verdict.
+
+    `parents` are the decisions on which it rests; without any, the persons' decision is written down first.
+    """
+    if not reason.strip():
+        raise NotAllowed("a level is raised for a reason: say it")
+    first_name = people.deciding(person, RAISE)
+    second_name = people.deciding(second, RAISE) if second is not None else ""
+    found = hold(agent)
+    if level <= found.level:
+        raise NotPossible(f"agent {found.name!r} is {Level(found.level).label} already: that is no rise")
+    if needs_second(found, level, first_name) and second_name in ("", first_name):
+        raise NotAllowed(
+            f"agent {found.name!r} rises from {Level(found.level).label} to {Level(level).label} by two different "
+            f"persons only: {first_name!r} has raised it by one level at most within a day"
+        )
+    ledger.ask_in_transaction(
+        "SELECT execution_raise_level_v1(%s, %s, %s, %s)", [found.id, int(level), first_name, second_name]
+    )
+    names = [name for name in (first_name, second_name) if name]
+    given = list(parents) or [decide(found, level, by=name, reason=reason) for name in names]
+    return _changed(found, level, by=" and ".join(names), reason=reason, parents=given)
+
+
+def needs_second(agent: Agent, level: int, first: str) -> bool:
+    """Tell whether a second person is wanted: for more than one level, also step by step by the same one in a day."""
+    recent = Verdict.objects.filter(
+        kind=LEVEL_CHANGED, subject=f"agent:{agent.name}", created_at__gt=Now() - timedelta(days=1), data__by=first
+    )
+    rises: int = sum(max(one["after"] - one["before"], 0) for one in recent.values_list("data", flat=True))
+    return level - agent.level + rises > 1
+
+
+def decide(
+    agent: Agent, level: int, *, by: str, reason: str, action: str = "approve", parents: Iterable[records.Named] = ()
+) -> Verdict:
+    """Write down what a person has decided about an agent's level."""
+    return records.judge(
+        "level_decision",
+        subject=f"agent:{agent.name}",
+        action=action,
+        producer=f"person:{by}",
+        reasoning=reason,
+        data={"before": agent.level, "after": int(level), "by": by},
+        parents=parents,
+        agent=agent,
+    )
+
+
+def _changed(before: Agent, level: Level, *, by: str, reason: str, parents: Iterable[records.Named]) -> Verdict:
+    """Write down that a level was changed: an event, and a verdict that rests on what asked for it."""
+    _note("agent.level_changed", before.id, {"level": int(level), "before": before.level, "by": by, "reason": reason})
+    return records.judge(
+        LEVEL_CHANGED,
+        subject=f"agent:{before.name}",
+        action="approve" if level > before.level else "reject",
+        producer="ladder",
+        reasoning=reason,
+        data={"before": before.level, "after": int(level), "by": by},
+        parents=parents,
+        agent=before,
+    )
 
 
 @transaction.atomic

@@ -39,3 +39,11 @@ class ObjectiveUnknown(GraduationError):
 
 class OriginFailed(GraduationError):
     """What counts an objective did not answer, or answered what cannot be counted."""
+
+
+class Overtaken(GraduationError):
+    """Another evaluator was faster; what this one found is not written."""
+
+
+class ExtraMissing(GraduationError):
+    """What this needs comes with an extra that is not installed."""

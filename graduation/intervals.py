@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from execution.exceptions import OptionInvalid
+from graduation.exceptions import ExtraMissing
 
 CONFIDENCE = 0.95
 _Method = Literal["wilson", "exact"]
@@ -64,7 +65,9 @@ def _interval(hits: int, total: int, confidence: float, method: _Method, side: _
         raise OptionInvalid(f"a confidence is between 0 and 1, such as 0.95, not {confidence!r}")
     if not total:
         return Interval(low=0.0, high=1.0)
-    from scipy import stats
-
+    try:
+        from scipy import stats
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("an interval needs scipy: pip install 'celeriac[graduation]'") from error
     found = stats.binomtest(hits, total, alternative=side).proportion_ci(confidence, method=method)
     return Interval(low=float(found.low), high=float(found.high))

@@ -38,14 +38,30 @@ SCHEDULE = (
         every=timedelta(hours=24),
         description="Removes the counts of minutes that no objective's period needs.",
     ),
+    Entry(
+        name="celeriac: ladder",
+        task="graduation.watch_ladder",
+        every=timedelta(seconds=60),
+        description="Tells agents' trials what became of their decisions: they fall, or are offered a rise.",
+    ),
+    Entry(
+        name="celeriac: graduation",
+        task="graduation.evaluate",
+        every=timedelta(minutes=15),
+        description="Evaluates where each agent and the whole system stand, and what that unlocks.",
+    ),
 )
 
 
 def install_after_migrate(**_: Any) -> None:
-    """Install the schedule."""
+    """Install the schedule, and lock what must be earned."""
     from django.apps import apps
     from django.db import connection
 
+    if "graduation_graduationstatus" in connection.introspection.table_names():
+        from graduation import lockouts
+
+        lockouts.install()
     if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in (
         connection.introspection.table_names()
     ):

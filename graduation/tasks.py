@@ -41,3 +41,19 @@ def forget_buckets() -> None:
     from graduation.observe import collect as collecting
 
     collecting.FORGET.run()
+
+
+@shared_task(name="graduation.watch_ladder", ignore_result=True)
+def watch_ladder() -> None:
+    """Let agents fall, or be offered a rise, by what became of their decisions."""
+    from graduation import ladder
+
+    ladder.WATCH.run()
+
+
+@shared_task(name="graduation.evaluate", ignore_result=True)
+def evaluate() -> None:
+    """Evaluate where each agent and the whole system stand."""
+    from graduation import evaluator
+
+    evaluator.WATCH.run()

@@ -111,7 +111,6 @@ def lock_until_earned() -> bool:
     """Lock the capability for every agent, once and for all: whoever lifts it has seen evidence."""
     if CapabilityLockout.objects.filter(capability=CAPABILITY, agent=None).exists():
         return False
-    agents.lock_out(
-        CAPABILITY, reason="it must be earned: what recovers runs is applied by a person until it is lifted"
-    )
+    text = "it must be earned: what recovers runs is applied by a person until it is lifted"
+    agents.lock_out(CAPABILITY, reason=text, by="recovery")
     return True

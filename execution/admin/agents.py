@@ -9,9 +9,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from execution import agents
+from execution import agents, people
 from execution.admin import shown
 from execution.admin.lists import PlainAdmin
+from execution.exceptions import NotAllowed
 from execution.models import Agent, Level
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class AgentForm(_ModelForm):
         help_text="Why. A change of level or budget wants one; it is kept in the history.",
     )
 
+    person: Any = None
+    """Who fills it in."""
+
     class Meta:
         model = Agent
         fields = ["name", "description", "level", "budget_cost", "budget_tokens"]
@@ -43,7 +47,22 @@ class AgentForm(_ModelForm):
         for name in ("budget_cost", "budget_tokens"):
             if (cleaned.get(name) or 0) < 0:
                 self.add_error(name, "A budget is zero or more; empty means no limit.")
+        if not self.instance._state.adding and "level" in self.changed_data and "level" in cleaned:  # noqa: SLF001 - Django's name
+            self._check_rise(cleaned["level"])
         return cleaned
+
+    def _check_rise(self, level: int) -> None:
+        """Refuse a rise that this person may not decide, or not alone."""
+        before = Agent.objects.get(pk=self.instance.pk)
+        if level <= before.level:
+            return
+        try:
+            name = people.deciding(self.person, agents.RAISE)
+        except NotAllowed as error:
+            self.add_error("level", str(error))
+            return
+        if agents.needs_second(before, level, name):
+            self.add_error("level", "More than one level within a day wants two persons: `manage.py agents promote`.")
 
 
 @admin.register(Agent)
@@ -68,6 +87,11 @@ class AgentAdmin(PlainAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*self.readonly_fields, *(["name"] if obj else [])]
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's
+        """Return the form, which knows who fills it in."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"person": request.user})
+
     def get_queryset(self, request: HttpRequest) -> Any:
         from django.db.models import Count, Q
 
@@ -82,7 +106,7 @@ class AgentAdmin(PlainAdmin):
         if "description" in form.changed_data:
             Agent.objects.filter(pk=obj.pk).update(description=obj.description)
         if "level" in form.changed_data:
-            agents.set_level(obj, Level(obj.level))
+            _set_level(obj, request.user, form.cleaned_data["reason"])
         if {"budget_cost", "budget_tokens"} & set(form.changed_data):
             agents.set_budget(obj, cost=obj.budget_cost, tokens=obj.budget_tokens)
 
@@ -117,6 +141,13 @@ class AgentAdmin(PlainAdmin):
     @admin.display(description="made")
     def created(self, agent: Agent) -> str:
         return shown.age(agent.created_at)
+
+
+def _set_level(agent: Agent, person: Any, reason: str) -> None:
+    if agent.level > Agent.objects.get(pk=agent.pk).level:
+        agents.raise_level(agent, Level(agent.level), person=person, reason=reason)
+    else:
+        agents.set_level(agent, Level(agent.level), by=person.get_username(), reason=reason)
 
 
 def _said(name: str, value: Any) -> str:

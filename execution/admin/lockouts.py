@@ -17,9 +17,9 @@ from execution.exceptions import NotPossible
 from execution.models import CapabilityLockout
 
 
-def lift(lockout: CapabilityLockout, *, by: str, reason: str) -> None:  # noqa: ARG001 - the history keeps them
+def lift(lockout: CapabilityLockout, *, by: str, reason: str) -> None:  # noqa: ARG001 - the history keeps it
     """Lift a lockout, with all others of the same capability and agent."""
-    if not agents.lift(lockout.capability, agent=lockout.agent):
+    if not agents.lift(lockout.capability, agent=lockout.agent, by=by):
         raise NotPossible(f"{lockout} is lifted already")
 
 
@@ -41,14 +41,14 @@ class InForceFilter(admin.SimpleListFilter):
 
 @admin.register(CapabilityLockout)
 class CapabilityLockoutAdmin(PlainAdmin):
-    list_display = ["capability", "shown_agent", "in_force", "since", "until", "reason"]
+    list_display = ["capability", "shown_agent", "in_force", "since", "until", "by", "reason"]
     list_filter = [InForceFilter]
     list_select_related = ["agent"]
     by_name = ["capability__icontains", "agent__name__icontains"]
     search_help_text = "A part of a capability's or an agent's name."
-    fields = ["capability", "agent", "reason", "until", "created_at", "lifted_at"]
-    shown_once_made = ["created_at", "lifted_at"]
-    readonly_fields = ["created_at", "lifted_at"]
+    fields = ["capability", "agent", "reason", "until", "by", "created_at", "lifted_at"]
+    shown_once_made = ["by", "created_at", "lifted_at"]
+    readonly_fields = ["by", "created_at", "lifted_at"]
     autocomplete_fields = ["agent"]
     actions = [action("lift", lift, done="lifted", permission="change_lockout", noun="lockout")]
 
@@ -60,7 +60,8 @@ class CapabilityLockoutAdmin(PlainAdmin):
 
     def save_model(self, request: HttpRequest, obj: CapabilityLockout, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
         """Lock a capability, so that no claim slips past."""
-        made = agents.lock_out(obj.capability, agent=obj.agent, reason=obj.reason, until=obj.until)
+        who = request.user.get_username()
+        made = agents.lock_out(obj.capability, agent=obj.agent, reason=obj.reason, until=obj.until, by=who)
         obj.pk = made.pk
 
     @admin.display(description="agent")

@@ -80,6 +80,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "permissions": [("raise_agent", "Can raise an agent's autonomy level")],
                 "ordering": ["name"],
             },
         ),
@@ -1434,6 +1435,12 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=execution.ids.new, editable=False, primary_key=True, serialize=False)),
                 ("capability", models.CharField(max_length=200)),
                 ("reason", models.TextField(blank=True, db_default="")),
+                (
+                    "by",
+                    models.CharField(
+                        blank=True, db_default="", editable=False, help_text="Who locked it.", max_length=150
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),

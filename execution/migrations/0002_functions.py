@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
     operations = [
         *create("uuid7_v1", "event_v1", "log_v1"),
         *create("share_run_v1", "hold_run_v1", "share_agent_v1", "hold_agent_v1"),
+        *create("raise_level_v1", "guard_level_v1"),
         *create("hold_budgets_v1", "grow_v1", "charge_v1", "settle_v1", "reserve_v1", "overdraw_v1"),
         *create(
             "lacks_v1",

@@ -41,6 +41,7 @@ class Agent(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("raise_agent", "Can raise an agent's autonomy level")]
 
     def __str__(self) -> str:
         return self.name
@@ -53,6 +54,7 @@ class CapabilityLockout(models.Model):
     agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.CASCADE, related_name="lockouts")
     capability = models.CharField(max_length=200)
     reason = models.TextField(db_default="", blank=True)
+    by = models.CharField(max_length=150, db_default="", blank=True, editable=False, help_text="Who locked it.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     until = models.DateTimeField(null=True, blank=True)
     lifted_at = models.DateTimeField(null=True, blank=True)

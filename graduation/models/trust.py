@@ -15,12 +15,17 @@ class Evidence(models.Model):
 
     agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="evidence")
     level = models.SmallIntegerField(help_text="The level at which it was gathered.")
-    making = models.CharField(max_length=200, db_default="", blank=True, help_text="Model, prompt and skill versions.")
+    making = models.JSONField(
+        db_default={}, help_text="Model and prompt for each kind of decision, and the version of each skill."
+    )
     target = models.FloatField(db_default=0.05, help_text="The error rate that is allowed.")
     falling = models.JSONField(db_default={}, help_text="The process that speaks for a lower level.")
     rising = models.JSONField(db_default={}, help_text="The process that speaks for a higher level.")
     outcome_count = models.BigIntegerField(db_default=0)
-    error_count = models.BigIntegerField(db_default=0)
+    error_count = models.FloatField(db_default=0.0, help_text="One that is half bad counts as half.")
+    told_until = models.UUIDField(
+        null=True, help_text="The last decision whose outcome was told, or is wanted no more."
+    )
     began_at = models.DateTimeField(db_default=Now())
     changed_at = models.DateTimeField(db_default=Now())
 
@@ -28,7 +33,7 @@ class Evidence(models.Model):
         verbose_name_plural = "evidence"
 
     def __str__(self) -> str:
-        return f"{self.error_count} errors of {self.outcome_count} outcomes"
+        return f"{self.error_count:g} errors of {self.outcome_count} outcomes"
 
 
 class OfferState(models.TextChoices):
@@ -42,7 +47,7 @@ class OfferState(models.TextChoices):
 
 
 class Offer(models.Model):
-    """A rise that the evidence supports; a person decides."""
+    """A rise that the evidence supports, or that a person wants; persons decide."""
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="offers")
@@ -53,12 +58,12 @@ class Offer(models.Model):
     first_by = models.CharField(max_length=150, db_default="", blank=True)
     second_by = models.CharField(max_length=150, db_default="", blank=True)
     reason = models.TextField(db_default="", blank=True)
-    verdict_id = models.UUIDField(null=True)
+    verdict_id = models.UUIDField(null=True, help_text="The latest decision about it.")
+    offered_by = models.CharField(max_length=150, db_default="", blank=True, help_text="The ladder, or a person.")
     offered_at = models.DateTimeField(db_default=Now())
     decided_at = models.DateTimeField(null=True)
 
     class Meta:
-        permissions = [("promote_agent", "Can raise an agent's level")]
         constraints = [
             models.UniqueConstraint(
                 fields=["agent"], condition=Q(state__in=["open", "seconded"]), name="one_open_offer_per_agent"
@@ -92,6 +97,7 @@ class GraduationStatus(models.Model):
     reviewed_by = models.CharField(max_length=150, db_default="", blank=True)
     evidence_at = models.DateTimeField(null=True, help_text="When the latest evidence came.")
     evaluated_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(db_default=Now(), help_text="Since when it has this status.")
 
     class Meta:
         verbose_name_plural = "graduation status"

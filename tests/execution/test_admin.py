@@ -449,6 +449,23 @@ def test_change_of_an_agent(operator):
     assert "it erred" in said
 
 
+def test_rise_of_an_agent(operator):
+    """Who edits raises by one level, in their own name; more wants two, and an account without the permission none."""
+    agent = Agent.objects.create(name="scout", level=Level.ADVISOR)
+    form = {"description": "", "level": "3", "budget_cost": "", "budget_tokens": "", "reason": "it does well"}
+    assert "wants two persons" in str(change(operator, agent, **form).context["adminform"].form.errors["level"])
+    change(operator, agent, **form | {"level": "2"})
+    agent.refresh_from_db()
+    assert agent.level == Level.LIMITED_AUTONOMOUS
+    assert Event.objects.get(kind="agent.level_changed").data["by"] == "operator"
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(*Permission.objects.filter(codename__in=["view_agent", "change_agent"]))
+    operator.force_login(clerk)
+    assert "execution.raise_agent" in str(change(operator, agent, **form).context["adminform"].form.errors["level"])
+    agent.refresh_from_db()
+    assert agent.level == Level.LIMITED_AUTONOMOUS
+
+
 def test_change_of_an_agent_keeps_what_is_spent(operator):
     """A form that was opened before money was spent does not write the old figure back."""
     agent = Agent.objects.create(name="scout", spent_cost=1)

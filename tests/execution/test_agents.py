@@ -3,12 +3,16 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.core import serializers
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from execution import agents, ids, ledger, runs
-from execution.exceptions import AgentUnknown, NotPossible
+from execution import agents, ids, ledger, records, runs
+from execution.exceptions import AgentUnknown, NotAllowed, NotPossible
 from execution.ledger import Claim, Wish
-from execution.models import Agent, CapabilityLockout, Level, Run, Step
+from execution.models import Agent, CapabilityLockout, Event, Level, Run, Step
+from tests import people
 from tests.hands import MARKS, finish, graph, open_run, side_by_side
 
 pytestmark = MARKS
@@ -118,7 +122,7 @@ class TestLevel:
                 hands, webbed(60, level=3), lambda: agents.set_level("scout", Level.OBSERVER)
             )
             assert at_commit == in_the_end < 60
-            agents.set_level("scout", Level.FULLY_AUTONOMOUS)
+            people.put("scout", Level.FULLY_AUTONOMOUS)
             Step.objects.update(state="completed")
 
     def test_step_above_the_level_parks_until_it_is_approved(self, hands, scout):
@@ -145,6 +149,134 @@ class TestLevel:
         runs.approve(run, by="ana")
         approved = Step.objects.filter(run_id=run.id, is_approved=True).values_list("id", flat=True)
         assert list(approved) == [steps[1].id]
+
+
+def raw(sql, *parameters):
+    """Say something to the database, past every verb."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+
+
+class TestGuard:
+    @pytest.fixture
+    def low(self, transactional_db):
+        """Return an agent that asks for everything."""
+        return Agent.objects.create(name="scout", level=Level.ADVISOR)
+
+    @pytest.mark.parametrize(
+        "rise",
+        [
+            lambda low: Agent.objects.filter(pk=low.pk).update(level=2),
+            lambda low: (setattr(low, "level", 4), low.save()),
+            lambda low: Agent.objects.bulk_update([Agent(id=low.id, level=2)], ["level"]),
+            lambda low: Agent.objects.update_or_create(name="scout", defaults={"level": 2}),
+            lambda low: Agent.objects.bulk_create(
+                [Agent(name="scout", level=4)], update_conflicts=True, unique_fields=["name"], update_fields=["level"]
+            ),
+            lambda low: next(
+                serializers.deserialize("json", serializers.serialize("json", [low]).replace('"level": 1', '"level": 3'))
+            ).save(),
+            lambda low: raw("UPDATE execution_agent SET level = level + 1"),
+            lambda low: raw("SET LOCAL celeriac.person = 'ann'; UPDATE execution_agent SET level = 4"),
+            lambda low: raw("SELECT execution_raise_level_v1(%s, 2, '', '')", low.id),
+            lambda low: raw("SELECT execution_raise_level_v1(%s, 3, 'ann', 'ann')", low.id),
+            lambda low: low.delete(),
+            lambda low: Agent.objects.filter(pk=low.pk).update(name="another"),
+        ],
+        ids=[
+            "update", "save", "bulk_update", "update_or_create", "upsert", "import", "sql", "setting", "nobody",
+            "one for two", "anew", "renamed",
+        ],
+    )  # fmt: skip
+    def test_nothing_but_a_person_raises_a_level(self, low, rise):
+        """Every statement that would raise a level is refused by the database, and so is beginning anew by the name."""
+        with pytest.raises(DatabaseError, match="by a person|keeps its name"):
+            rise(low)
+        assert Agent.objects.get().level == Level.ADVISOR
+
+    def test_verb_that_lowers_does_not_raise(self, low):
+        """The refusal says which verb does."""
+        with pytest.raises(NotAllowed, match="only a person raises it to autonomous"):
+            agents.set_level("scout", Level.AUTONOMOUS)
+
+    def test_a_person_raises_and_it_is_kept_who_and_why(self, low):
+        """A rise is a verdict that rests on the person's decision, and an event."""
+        verdict = agents.raise_level(low, Level.LIMITED_AUTONOMOUS, person=people.person("ann"), reason="it does well")
+        (decision,) = records.ancestors(verdict)
+        assert (verdict.kind, verdict.data) == ("autonomy_change", {"before": 1, "after": 2, "by": "ann"})
+        assert (decision.record.producer, decision.record.reasoning) == ("person:ann", "it does well")
+        assert Event.objects.get(kind="agent.level_changed").data["by"] == "ann"
+        assert Agent.objects.get().level == Level.LIMITED_AUTONOMOUS
+
+    @pytest.mark.parametrize(
+        ("make", "problem"),
+        [
+            (AnonymousUser, "no active account"),
+            (lambda: User(username="ghost", is_superuser=True), "no active account"),
+            (lambda: people.person("ann", is_active=False), "no active account"),
+            (lambda: people.person("ann", may_raise=False), "execution.raise_agent"),
+            (lambda: people.person("scout"), "an agent's own account"),
+            (lambda: people.person("Scout", is_superuser=True), "an agent's own account"),
+            (lambda: in_group(people.person("robot", is_superuser=True)), "an agent's own account"),
+        ],
+        ids=[
+            "anonymous",
+            "made up",
+            "inactive",
+            "without permission",
+            "its own",
+            "its own in capitals",
+            "in the group",
+        ],
+    )
+    def test_who_may_not(self, low, make, problem):
+        """Only an active account with the permission raises, as the database has it, and never an agent's."""
+        with pytest.raises(NotAllowed, match=problem):
+            agents.raise_level(low, Level.LIMITED_AUTONOMOUS, person=make(), reason="why not")
+        assert Agent.objects.get().level == Level.ADVISOR
+
+    def test_account_is_looked_at_as_it_is_now(self, low):
+        """A session that began before an account was closed raises nothing any more."""
+        ann = people.person("ann")
+        User.objects.update(is_active=False)
+        with pytest.raises(NotAllowed):
+            agents.raise_level(low, Level.LIMITED_AUTONOMOUS, person=ann, reason="why not")
+
+    def test_more_than_one_level_wants_two_different_persons(self, low):
+        """The same person twice is one, also step by step within a day; two are two."""
+        ann, bob = people.person("ann"), people.person("bob")
+        for second in (None, ann):
+            with pytest.raises(NotAllowed, match="two different persons"):
+                agents.raise_level(low, Level.AUTONOMOUS, person=ann, second=second, reason="it does well")
+        agents.raise_level(low, Level.LIMITED_AUTONOMOUS, person=ann, reason="it does well")
+        with pytest.raises(NotAllowed, match="two different persons"):
+            agents.raise_level(low, Level.AUTONOMOUS, person=ann, reason="it does very well")
+        verdict = agents.raise_level(low, Level.FULLY_AUTONOMOUS, person=ann, second=bob, reason="we agree")
+        assert verdict.data["by"] == "ann and bob"
+        assert len(verdict.parents) == 2
+
+    def test_two_at_once_raise_once(self, low):
+        """Two persons who raise by one level at the same moment raise it by one; the other learns it."""
+
+        def rise(name):
+            try:
+                return agents.raise_level(
+                    "scout", Level.LIMITED_AUTONOMOUS, person=people.person(name), reason="it does well"
+                )
+            except NotPossible as error:
+                return str(error)
+
+        people.person("ann")
+        people.person("bob")
+        answers = side_by_side(lambda: rise("ann"), lambda: rise("bob"))
+        assert sorted(isinstance(one, str) for one in answers) == [False, True]
+        assert Agent.objects.get().level == Level.LIMITED_AUTONOMOUS
+
+
+def in_group(user):
+    """Put an account into the group of the agents' own."""
+    user.groups.add(Group.objects.create(name="agents"))
+    return user
 
 
 class TestNames:

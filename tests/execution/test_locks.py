@@ -16,6 +16,7 @@ from execution import agents, breakers, budgets, doorbell, errands, ids, ledger,
 from execution.exceptions import CeleriacError
 from execution.ledger import Claim, Wish
 from execution.models import Agent, ConcurrencyKey, Errand, Level, Run, Step
+from tests import people
 from tests.hands import MARKS, call, deadlocks, graph, side_by_side, spend
 
 pytestmark = MARKS
@@ -140,7 +141,7 @@ class Crowd:
 
     def level(self, chance):
         """Change a level."""
-        agents.set_level("scout", chance.choice([Level.FULLY_AUTONOMOUS, Level.OBSERVER]))
+        people.put("scout", chance.choice([Level.FULLY_AUTONOMOUS, Level.OBSERVER]))
 
     def lock_out(self, chance):
         """Lock a capability and lift it again."""

@@ -8,6 +8,7 @@ STORIES = "tests/flows/test_flows.py"
 LIVENESS = "tests/scenarios/test_liveness.py"
 OUTBOX = "tests/recovery/test_outbox.py"
 WEBHOOKS = "tests/recovery/test_webhooks.py"
+EVALUATOR = "tests/graduation/test_evaluator.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,18 +234,65 @@ FLOWS = (
         substrate="graduation_history",
         who="graduation evaluator: former status",
         promise="`degraded` is reached and left, across a restart",
+        code="graduation/evaluator.py",
+        fault="the worker is killed in mid-evaluation, when the status is lost; another when it is degraded",
+        tests=(
+            f"{EVALUATOR}::TestDegraded::test_lost_gate_locks_at_once_and_returns",
+            f"{EVALUATOR}::TestDegraded::test_left_for_less_by_a_review",
+        ),
+        neighbours=(
+            Neighbour(
+                code="sql/immutable_v1.sql (graduation)",
+                does="refuses to change a row of history",
+                test=f"{EVALUATOR}::TestWriting::test_history_keeps_gates_and_evidence",
+            ),
+            Neighbour(code="manage.py agents review; admin", does="reads"),
+        ),
     ),
     Flow(
         number=11,
         substrate="graduation_status",
         who="graduation evaluator: update",
         promise="two evaluators at once: one writes, the other learns it",
+        code="graduation/evaluator.py",
+        fault="two evaluators have looked at the same status before either writes; four evaluate everything at once",
+        tests=(f"{EVALUATOR}::TestWriting::test_overtaken_writes_nothing",),
+        neighbours=(
+            Neighbour(
+                code="evaluator.review",
+                does="notes who has looked, and leaves the epoch",
+                test=f"{EVALUATOR}::TestDegraded::test_earlier_review_does_not_leave_it",
+            ),
+            Neighbour(
+                code="sql/lock_new_agent_v1.sql",
+                does="asks whether the system was evaluated, and locks a new agent",
+                test=f"{EVALUATOR}::TestStatus::test_the_system_and_the_agent_both",
+            ),
+            Neighbour(code="manage.py agents; admin", does="reads"),
+        ),
     ),
     Flow(
         number=12,
         substrate="capability_lockouts",
         who="graduation evaluator, claim",
         promise="a locked capability is never started, not even by a claim that races the lock",
+        code="graduation/lockouts.py, execution/agents.py, sql/claim_v1.sql",
+        fault="a status is lost while a claim is in flight, and while three threads claim",
+        tests=("tests/execution/test_agents.py::TestLockout::test_no_claim_that_follows_an_ending_slips_past",),
+        neighbours=(
+            Neighbour(
+                code="manage.py agents lock, unlock; admin",
+                does="persons' lockouts, which no status lifts",
+                test=f"{EVALUATOR}::TestWriting::test_what_a_person_locked_stays",
+            ),
+            Neighbour(
+                code="sql/lock_new_agent_v1.sql",
+                does="locks a new agent",
+                test=f"{EVALUATOR}::TestStatus::test_the_system_and_the_agent_both",
+            ),
+            Neighbour(code="agents.is_unlocked", does="reads, and holds the agent until its transaction ends"),
+            Neighbour(code="why; admin", does="reads"),
+        ),
     ),
     Flow(
         number=13,

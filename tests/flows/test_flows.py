@@ -34,7 +34,8 @@ from execution.models import (
     Step,
     Timer,
 )
-from tests.flows import processes, recovery, skills
+from tests import people
+from tests.flows import graduation, processes, recovery, skills
 from tests.flows.table import FLOWS
 from tests.hands import graph, side_by_side
 
@@ -211,7 +212,7 @@ def changed_agent(stage):
     lowered = asleep()
     agents.set_level("scout", Level.OBSERVER)
     refused(lowered, "autonomy")
-    agents.set_level("scout", Level.AUTONOMOUS)
+    people.put("scout", Level.AUTONOMOUS)
     runs.resume(lowered)
     assert stage.ended(lowered) == {"completed"}
 
@@ -580,20 +581,24 @@ def _consume(seen):
     events.consume("flows", lambda batch: seen.extend(e.kind for e in batch if e.kind.startswith("flows.")))
 
 
-STORIES = {
-    1: lost_message,
-    2: killed_between_statements,
-    3: changed_agent,
-    15: killed_lanes,
-    4: troubled_memory,
-    5: one_record_a_step,
-    32: flushed_broker,
-    33: absent_worker,
-    34: overdue_timers,
-    35: killed_before_the_record,
-    36: killed_before_the_receipt,
-    37: fifty_claims,
-    38: two_beats,
-    39: crashed_postgres,
-    40: late_commit,
-} | recovery.stories()
+STORIES = (
+    {
+        1: lost_message,
+        2: killed_between_statements,
+        3: changed_agent,
+        15: killed_lanes,
+        4: troubled_memory,
+        5: one_record_a_step,
+        32: flushed_broker,
+        33: absent_worker,
+        34: overdue_timers,
+        35: killed_before_the_record,
+        36: killed_before_the_receipt,
+        37: fifty_claims,
+        38: two_beats,
+        39: crashed_postgres,
+        40: late_commit,
+    }
+    | recovery.stories()
+    | graduation.stories()
+)
