@@ -15,6 +15,30 @@ SCHEDULE = (
         description="Puts back the envelopes whose time is over, and applies what was asked for.",
     ),
     Entry(
+        name="celeriac: collect",
+        task="graduation.collect",
+        every=timedelta(seconds=60),
+        description="Counts what objectives count, and finds where each stands.",
+    ),
+    Entry(
+        name="celeriac: measure",
+        task="graduation.measure",
+        every=timedelta(seconds=60),
+        description="Measures what agents decide against their objectives.",
+    ),
+    Entry(
+        name="celeriac: drift",
+        task="graduation.watch_drift",
+        every=timedelta(minutes=30),
+        description="Watches rates, latency and cost for drift.",
+    ),
+    Entry(
+        name="celeriac: forget buckets",
+        task="graduation.forget_buckets",
+        every=timedelta(hours=24),
+        description="Removes the counts of minutes that no objective's period needs.",
+    ),
+    Entry(
         name="celeriac: ladder",
         task="graduation.watch_ladder",
         every=timedelta(seconds=60),

@@ -85,8 +85,10 @@ class Topology:
         return near
 
     def document(self) -> dict[str, Any]:
-        """Return the topology as JSON, with its digest."""
-        nodes = [{"node": name, **facts} for name, facts in sorted(self.graph.nodes(data=True))]
+        """Return the topology as JSON, with each node's blast radius and a digest of the whole."""
+        nodes = [
+            {"node": name, **facts, "radius": self.radius(name)} for name, facts in sorted(self.graph.nodes(data=True))
+        ]
         edges = [
             {"from": one, "to": other, **facts, "sources": sorted(facts["sources"])}
             for one, other, facts in sorted(self.graph.edges(data=True), key=lambda edge: edge[:2])

@@ -61,22 +61,47 @@ class Source:
 def read(text: str) -> Source:
     """Return what a text holds; what cannot be read is among its flaws."""
     source = Source()
-    if len(text) > LARGEST:
-        source.flaws.append(Flaw(Mark(1, 1), (), f"the file has {len(text):,} characters, more than {LARGEST:,}"))
+    refused = _refused(text)
+    if refused is not None:
+        source.flaws.append(refused)
         return source
     try:
-        too_deep = _too_deep(text)
-        root = yaml.compose(text, Loader=_Nodes) if too_deep is None else None
+        root = yaml.compose(text, Loader=_Nodes)
     except yaml.MarkedYAMLError as error:
         source.flaws.append(_said(error))
-    except yaml.reader.ReaderError as error:
-        source.flaws.append(_unprintable(text, error))
-    else:
-        if too_deep is not None:
-            source.flaws.append(Flaw(too_deep, (), "it is nested too deeply"))
-        elif root is not None:
-            source.data = _Walk(source).value(root, ())
+        return source
+    if root is not None:
+        source.data = _Walk(source).value(root, ())
     return source
+
+
+def read_all(text: str) -> list[Source]:
+    """Return what each document of a text holds; where one cannot be read, it is the last."""
+    found: list[Source] = []
+    first = _refused(text)
+    if first is not None:
+        return [Source(flaws=[first])]
+    try:
+        for root in yaml.compose_all(text, Loader=_Nodes):
+            source = Source()
+            source.data = _Walk(source).value(root, ())
+            found.append(source)
+    except yaml.MarkedYAMLError as error:
+        found.append(Source(flaws=[_said(error)]))
+    return found
+
+
+def _refused(text: str) -> Flaw | None:
+    """Return why a text is not read at all."""
+    if len(text) > LARGEST:
+        return Flaw(Mark(1, 1), (), f"the file has {len(text):,} characters, more than {LARGEST:,}")
+    try:
+        too_deep = _too_deep(text)
+    except yaml.MarkedYAMLError as error:
+        return _said(error)
+    except yaml.reader.ReaderError as error:
+        return _unprintable(text, error)
+    return None if too_deep is None else Flaw(too_deep, (), "it is nested too deeply")
 
 
 class _Nodes(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]

@@ -11,9 +11,10 @@ from execution import ids
 class Origin(models.TextChoices):
     """Where an objective's counts come from."""
 
-    LEDGER = "ledger"  # attempts of a skill, an agent or a service
+    LEDGER = "ledger"  # attempts or runs of a skill, an agent, a service or a workflow
     VERDICTS = "verdicts"  # what became of an agent's judgments
-    PROMETHEUS = "prometheus"  # two queries
+    PROMETHEUS = "prometheus"  # queries
+    OTHER = "other"  # something that nobody here can ask
 
 
 class Standing(models.TextChoices):
@@ -39,6 +40,12 @@ class Objective(models.Model):
     indicator = models.JSONField(db_default={}, help_text="What is good and what is counted.")
     target = models.FloatField(help_text="The share that must be good, from 0 to 1.")
     period_days = models.FloatField(db_default=30.0)
+    calendar = models.JSONField(
+        db_default={}, blank=True, help_text="From when and in what steps its period begins anew; empty: it rolls."
+    )
+    slices = models.JSONField(
+        db_default={}, blank=True, help_text="How long a slice of time is that counts as one; empty: each event counts."
+    )
     description = models.TextField(db_default="", blank=True)
     document = models.TextField(db_default="", blank=True, help_text="The OpenSLO document that it came from.")
     is_enabled = models.BooleanField(db_default=True)
@@ -79,7 +86,7 @@ class ObjectiveState(models.Model):
     total = models.BigIntegerField(db_default=0)
     burning = models.JSONField(db_default=[], help_text="The pairs of windows that burn too fast.")
     is_breached = models.BooleanField(db_default=False, help_text="A breach was told and has not ended.")
-    data_at = models.DateTimeField(null=True, help_text="The latest minute that has counts.")
+    data_at = models.DateTimeField(null=True, help_text="Up to when it is known what happened.")
     collected_at = models.DateTimeField(null=True)
     assessment_id = models.UUIDField(null=True, help_text="The latest status that was recorded.")
     breach_id = models.UUIDField(null=True, help_text="The verdict that told the breach.")

@@ -223,6 +223,13 @@ class TestSnapshots:
         assert topology.take([]).id == second.id != first.id
         assert topology.latest().data["digest"] == second.data["digest"] == topology.build([]).digest
 
+    def test_every_node_has_its_radius(self, transactional_db):
+        """A snapshot tells how much stands to fail with each node."""
+        shop = Declaration(tier="critical", dependencies={"ledger": {}})
+        services.declare_all({"ledger": Declaration(), "shop": shop})
+        found = {one["node"]: one["radius"] for one in topology.take([]).data["nodes"]}
+        assert (found["service:ledger"], found["service:shop"]) == ("medium", "low")
+
     def test_cycle(self, transactional_db, monkeypatch):
         """It takes a snapshot at first, when a definition has changed, and once a day."""
         taken = []

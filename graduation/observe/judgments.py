@@ -1,0 +1,147 @@
+"""Judgments: objectives on what an agent decides, measured from its verdicts and what became of them.
+
+A share of only a few decisions is near its target whatever it is: such an objective is marginal, which stands as a
+warning, and neither healthy nor breached. A verdict on the agent itself is no decision of the agent's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from importlib.util import find_spec
+from typing import Any
+
+import structlog
+from django.utils import timezone
+
+from execution.models import Agent, AssessmentKind, Verdict
+from graduation import conf, measures
+from graduation.measures import Decision, Share, State
+from graduation.models import Objective, ObjectiveState, Origin, Standing
+from graduation.observe import standing
+from graduation.observe.indicators import OfVerdicts
+from graduation.observe.standing import Found
+
+log = structlog.get_logger(__name__)
+
+MOST = 20_000
+"""The newest so many decisions of an agent are looked at."""
+OVERRULED = "override"
+"""How an outcome was found that a person has put in place of the agent's decision."""
+_STANDINGS: dict[State, Standing] = {
+    "healthy": Standing.HEALTHY,
+    "marginal": Standing.WARNING,
+    "breach": Standing.EXHAUSTED,
+    "no_data": Standing.NO_DATA,
+}
+_SHARES: dict[str, Callable[[Iterable[Decision]], Share]] = {
+    "reversals": measures.reversals,
+    "sure_failures": measures.sure_failures,
+    "audited_accuracy": measures.audited_accuracy,
+    "escalations": measures.escalations,
+}
+
+
+def collect(state: dict[str, Any]) -> int:
+    """Measure every objective of judgments; without the extra that says how sure it is, say so once."""
+    rows = list(Objective.objects.filter(origin=Origin.VERDICTS, is_enabled=True))
+    if rows and not _is_installed(state):
+        text = "intervals need the extra 'graduation': pip install 'celeriac[graduation]'"
+        ObjectiveState.objects.filter(objective__in=rows).update(standing=Standing.ERROR, error=text)
+        return 0
+    for objective in rows:
+        now = timezone.now()
+        standing.record(objective, measured(objective, now))
+        ObjectiveState.objects.filter(pk=objective.pk).update(data_at=now, error="")
+    return len(rows)
+
+
+def measured(objective: Objective, now: datetime) -> Found:
+    """Return where an objective of judgments stands."""
+    indicator = OfVerdicts.model_validate(objective.indicator)
+    start = now - timedelta(days=objective.period_days)
+    decided = decisions(indicator, start, now)
+    at_most = 1 - objective.target
+    found = (
+        _of_calibration(decided, at_most)
+        if indicator.judgments == "calibration"
+        else _of_share(indicator, _SHARES[indicator.judgments](decided), at_most)
+    )
+    status, consumed, bad, total, data = found
+    return Found(
+        standing=_STANDINGS[status],
+        consumed=consumed,
+        good=total - bad,
+        total=total,
+        is_breach=status == "breach",
+        data={"measure": indicator.judgments, "state": status, "at_most": at_most, "consumed": consumed, **data},
+        alarms={},
+        window=(start, now),
+        kind=AssessmentKind.JUDGMENT_SLO,
+    )
+
+
+_Measured = tuple[State, float | None, int, int, dict[str, Any]]
+
+
+def _of_share(indicator: OfVerdicts, share: Share, at_most: float) -> _Measured:
+    if indicator.judgments == "audited_accuracy":
+        share = Share(hits=share.total - share.hits, total=share.total)
+    is_bounded = indicator.judgments == "escalations" and indicator.at_least
+    state = measures.state_between(share, indicator.at_least, at_most) if is_bounded else measures.state(share, at_most)
+    consumed = None if share.value is None else share.value / at_most
+    within = share.interval
+    data = {"share": share.value, "low": within.low, "high": within.high, "hits": share.hits, "total": share.total}
+    return state, consumed, share.hits, share.total, data
+
+
+def _of_calibration(decided: list[Decision], at_most: float) -> _Measured:
+    """Return the state of the expected calibration error; of too few decisions nothing is said."""
+    error, brier = measures.calibration_error(decided), measures.brier(decided)
+    total = sum(not one.is_escalated and None not in (one.confidence, one.outcome) for one in decided)
+    data = {"calibration_error": error, "brier": brier, "total": total}
+    if error is None:
+        return "no_data", None, 0, 0, data
+    if total < conf.current().evidence_least:
+        return "marginal", error / at_most, 0, total, data
+    return ("healthy" if error <= at_most else "breach"), error / at_most, 0, total, data
+
+
+def decisions(indicator: OfVerdicts, start: datetime, until: datetime) -> list[Decision]:
+    """Return what an agent has decided in a time, with what became of it."""
+    name = indicator.of.partition(":")[2]
+    agent = Agent.objects.filter(name=name).values_list("pk", flat=True).first()
+    rows = Verdict.objects.filter(agent_id=agent, outcome_of=None, created_at__gte=start, created_at__lt=until)
+    rows = rows.exclude(subject=indicator.of).exclude(agent_id=None).order_by("-id")
+    found = list((rows.filter(kind__in=indicator.kinds) if indicator.kinds else rows)[:MOST])
+    outcomes = _outcomes([one.pk for one in found])
+    return [_decision(one, outcomes.get(one.pk)) for one in reversed(found)]
+
+
+def _outcomes(ids: list[uuid.UUID]) -> dict[uuid.UUID | None, Verdict]:
+    """Return the latest word on each of some verdicts."""
+    rows = Verdict.objects.raw("SELECT * FROM execution_verdict WHERE outcome_of = ANY(%s) ORDER BY id", [ids])
+    return {one.outcome_of: one for one in rows}
+
+
+def _decision(verdict: Verdict, outcome: Verdict | None) -> Decision:
+    how = outcome.data.get("how", "") if outcome is not None else ""
+    is_reversed = outcome is not None and (how == OVERRULED or bool(outcome.data.get("is_reversed")))
+    return Decision(
+        action=verdict.action,
+        outcome=outcome.outcome if outcome is not None else None,
+        confidence=verdict.confidence,
+        is_reversed=is_reversed,
+        is_audited=outcome is not None and (how == "audit" or bool(outcome.data.get("is_audited"))),
+        segment=verdict.kind,
+    )
+
+
+def _is_installed(state: dict[str, Any]) -> bool:
+    """Whether scipy is there; told once where it is not."""
+    is_there = find_spec("scipy") is not None
+    if not is_there and not state.get("is_told"):
+        log.warning("objectives.extra_missing", extra="graduation", part="measure")
+    state["is_told"] = not is_there
+    return is_there
