@@ -11,7 +11,7 @@ class TillAway(ConnectionError):
     """The till does not answer."""
 
 
-@skill("shop.charge", calls=["till"], retries=0, breaker="")
+@skill("till.charge", calls=["till"], retries=0, breaker="")
 def charge(ctx, folder: str, amount: int) -> int:
     """Take money, unless the till is away."""
     place = Path(folder)
