@@ -1,5 +1,23 @@
 """Pages for graduation's tables, one module per model: read-only, with the few changes that a person may make."""
 
-from graduation.admin import envelopes, killswitch
+from graduation.admin import (
+    cases,
+    envelopes,
+    evaluators,
+    killswitch,
+    recommendations,
+    retrospectives,
+    samplings,
+    scores,
+)
 
-__all__ = ["envelopes", "killswitch"]
+__all__ = [
+    "cases",
+    "envelopes",
+    "evaluators",
+    "killswitch",
+    "recommendations",
+    "retrospectives",
+    "samplings",
+    "scores",
+]

@@ -130,7 +130,7 @@ def _downstream(verdict: Verdict) -> Finding | None:
 
 
 def _of_candidate(candidate_id: uuid.UUID | None) -> Finding | None:
-    found = RecoveryCandidate.objects.filter(pk=candidate_id).first()
+    found = RecoveryCandidate.objects.filter(pk=candidate_id).first() if candidate_id else None
     states: dict[str, float] = {CandidateState.RECOVERED: 1.0, CandidateState.INEFFECTIVE: 0.0}
     if found is None or found.state not in states:
         return None
@@ -143,7 +143,7 @@ def _of_run(run_id: uuid.UUID) -> Finding | None:
 
 
 def _of_step(step_id: uuid.UUID | None) -> Finding | None:
-    state = Step.objects.filter(pk=step_id).values_list("state", flat=True).first()
+    state = Step.objects.filter(pk=step_id).values_list("state", flat=True).first() if step_id else None
     return _ended("step", step_id, state, {StepState.COMPLETED: 1.0, StepState.FAILED: 0.0})
 
 

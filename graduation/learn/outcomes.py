@@ -288,13 +288,13 @@ def _said(verdict: Verdict, finding: Finding) -> Verdict:
 
 
 def _calibrate(verdict: Verdict, said: Verdict, finding: Finding) -> None:
-    """Record how far what a verdict was sure of was from what came; who abstains or is not sure of anything is left out."""
+    """Record how far what a verdict said was from what came; whoever abstains, or gives no figure, is left out."""
     if verdict.confidence is None or verdict.action in _ABSTENTIONS:
         return
-    name = Agent.objects.filter(pk=verdict.agent_id).values_list("name", flat=True).first()
+    agent = Agent.objects.filter(pk=verdict.agent_id).first() if verdict.agent_id else None
     records.assess(
         AssessmentKind.CALIBRATION_SIGNAL,
-        subject=f"agent:{name}" if name else verdict.subject,
+        subject=f"agent:{agent.name}" if agent else verdict.subject,
         producer=PRODUCER,
         parents=[verdict, said],
         data={

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -39,12 +40,20 @@ def get(named: Named) -> Recommendation:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a person said: who, and why."""
+
+    by: str
+    reason: str
+
+
 def accept(recommendation: Named, *, by: str, reason: str) -> str:
     """Accept a recommendation and do what it says; returns what was done. Where that is refused it stays open."""
     with transaction.atomic():
-        row, refusal, done = _hold(recommendation, by, reason), None, ""
+        row, refusal, done = _hold(recommendation, by, reason), None, "recorded: somebody does it by hand"
         try:
-            done = _ACTS.get(row.kind, _agreed)(row, by, reason)
+            done = _ACTS[row.kind](row, Word(by=by, reason=reason)) if row.kind in _ACTS else done
         except EnvelopeRejected as error:
             refusal = error  # its row is kept, and says why
         else:
@@ -82,29 +91,29 @@ def _decide(row: Recommendation, state: RecommendationState, *, by: str, reason:
 # What accepting does
 
 
-def _tighten(row: Recommendation, by: str, reason: str) -> str:
+def _tighten(row: Recommendation, word: Word) -> str:
     """Raise an objective's target; the write itself refuses to lower it."""
     name, wanted = row.change["objective"], float(row.change["to"])
     higher = Objective.objects.filter(pk=name, target__lt=wanted)
-    if not (wanted < 1 and higher.update(target=wanted, changed_at=Now(), changed_by=by)):
+    if not (wanted < 1 and higher.update(target=wanted, changed_at=Now(), changed_by=word.by)):
         now = Objective.objects.filter(pk=name).values_list("target", flat=True).first()
         why = "there is no such objective any more" if now is None else f"its target is {now:g}: that would loosen it"
         raise NotAllowed(f"{name} cannot be tightened to {wanted:g}: {why}")
-    _note("objective.tightened", {"objective": name, "target": wanted, "by": by, "reason": reason})
+    _note("objective.tightened", {"objective": name, "target": wanted, "by": word.by, "reason": word.reason})
     return f"the target of {name} is {wanted:g}"
 
 
-def _declare(row: Recommendation, by: str, reason: str) -> str:
+def _declare(row: Recommendation, word: Word) -> str:
     """Declare what a service needs, beside what it was known to need."""
     service, needed = row.change["service"], row.change["needs"]
     known = services.Declaration.of(services.get(service)).model_dump()
     known["dependencies"] = {needed: {}} | known["dependencies"]
     services.get(needed)
-    services.declare(service, services.Declaration.model_validate(known), by=by)
+    services.declare(service, services.Declaration.model_validate(known), by=word.by)
     return f"{service} needs {needed}"
 
 
-def _propose(row: Recommendation, by: str, reason: str) -> str:
+def _propose(row: Recommendation, word: Word) -> str:
     """Change a retry policy for a time, by an envelope in the person's name."""
     change = row.change
     envelope = envelopes.propose(
@@ -114,17 +123,13 @@ def _propose(row: Recommendation, by: str, reason: str) -> str:
         importance=Importance.RELIABILITY,
         timebox=change["timebox"],
         bounds=envelopes.Bounds(least=min(change["from"], change["to"]), most=max(change["from"], change["to"])),
-        by=by,
-        reason=reason,
+        by=word.by,
+        reason=word.reason,
     )
     return f"envelope {envelope.pk}: {envelope.tunable} of {envelope.subject} is {envelope.value:g}"
 
 
-def _agreed(row: Recommendation, by: str, reason: str) -> str:
-    return "recorded; somebody does it by hand"
-
-
-_ACTS: dict[str, Callable[[Recommendation, str, str], str]] = {
+_ACTS: dict[str, Callable[[Recommendation, Word], str]] = {
     TIGHTEN: _tighten,
     DEPENDENCY: _declare,
     RETRY: _propose,

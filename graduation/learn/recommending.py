@@ -63,7 +63,7 @@ def recommend(trouble: Trouble) -> list[Advised]:
 
 
 def tightened(target: float, attained: float) -> float | None:
-    """Return a target that allows half as many errors, but not fewer than twice what is attained; None where that is no tighter."""
+    """Return a target that allows half the errors, or twice those that there are; None where that is no tighter."""
     allowed = max((1 - target) / 2, (1 - attained) * 2)
     wanted = round(1 - allowed, 6)
     return wanted if target < wanted < 1 else None

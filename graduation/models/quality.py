@@ -1,4 +1,4 @@
-"""Quality: which outputs of agents are scored, what each evaluator thought of them, and how far evaluators are trusted."""
+"""Quality: which outputs of agents are scored, what evaluators thought of them, and how far these are trusted."""
 
 from __future__ import annotations
 
@@ -76,6 +76,10 @@ class Evaluator(models.Model):
     compared_count = models.IntegerField(db_default=0, help_text="Items that others have scored as well.")
     disagreement = models.FloatField(null=True, help_text="Its mean distance from the others' median on those.")
     is_degraded = models.BooleanField(db_default=False, help_text="It disagrees: its scores tell no outcome.")
+    day = models.DateField(null=True, help_text="The day that `spent` is of.")
+    spent = models.DecimalField(
+        max_digits=20, decimal_places=6, db_default=0, help_text="What it has cost that day; unanswered: the most."
+    )
     failure_count = models.BigIntegerField(db_default=0, help_text="How often it could not score.")
     last_error = models.TextField(db_default="", blank=True)
     changed_at = models.DateTimeField(db_default=Now())
