@@ -339,14 +339,19 @@ def _compare(one: Evaluator) -> bool:
 
 
 def _distances(evaluator: str) -> list[float]:
-    """Return how far an evaluator's scores were from the median of the others', of the newest items they share."""
+    """Return how far an evaluator's scores were from the median, of the newest items that others scored as well."""
     shared = ledger.ask(
         "SELECT s.score, array_agg(o.score) AS others FROM graduation_score s "
         "JOIN graduation_score o ON o.step_id = s.step_id AND o.evaluator <> s.evaluator "
         "WHERE s.evaluator = %s GROUP BY s.id, s.score ORDER BY s.id DESC LIMIT %s",
         [evaluator, _COMPARED_MOST],
     )
-    return [abs(row.score - median(row.others)) for row in shared]
+    return [abs(row.score - _centre(row.score, row.others)) for row in shared]
+
+
+def _centre(own: float, others: Sequence[float]) -> float:
+    """Return what all together think; of two each is measured against the other."""
+    return others[0] if len(others) == 1 else median([own, *others])
 
 
 def _pass(_: dict[str, Any]) -> int:

@@ -74,7 +74,7 @@ class Evaluator(models.Model):
 
     name = models.CharField(primary_key=True, max_length=200)
     compared_count = models.IntegerField(db_default=0, help_text="Items that others have scored as well.")
-    disagreement = models.FloatField(null=True, help_text="Its mean distance from the others' median on those.")
+    disagreement = models.FloatField(null=True, help_text="Its mean distance from the median on those.")
     is_degraded = models.BooleanField(db_default=False, help_text="It disagrees: its scores tell no outcome.")
     day = models.DateField(null=True, help_text="The day that `spent` is of.")
     spent = models.DecimalField(

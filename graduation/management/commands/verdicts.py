@@ -98,7 +98,7 @@ class Command(VerbsCommand):
             self.say(table([_case_line(one) for one in found], _CASE_TITLES))
 
     def _tell(self, options: dict[str, Any], given: Verdict) -> None:
-        case = Case.objects.get(pk=given.outcome_of)
+        case = Case.objects.get(pk=given.outcome_of or given.id)
         if options["as_json"]:
             self.document(_case(case) | {"said": given.id})
         else:
