@@ -242,7 +242,9 @@ class TestOrder:
         agent = Agent.objects.create(name="scout")
         verdict = judged(agent=agent)
         judged(producer="another", agent=agent, parents=[verdict])
-        records.judge("outcome", subject="a:b", action="approve", producer="x", agent=agent, outcome_of=verdict, outcome=1)
+        records.judge(
+            "outcome", subject="a:b", action="approve", producer="x", agent=agent, outcome_of=verdict, outcome=1
+        )
         assert passed(verdict) == ("open", "", None)
 
     def test_all_at_once(self):
@@ -382,7 +384,11 @@ class TestLateEvidence:
         verdict = self.expired()
         judged("escalate", producer="second", parents=[verdict])
         outcomes.read(), outcomes.look()
-        assert (case_of(verdict).state, case_of(verdict).look_at, case_of(verdict).reopened_count) == ("expired", None, 0)
+        assert (case_of(verdict).state, case_of(verdict).look_at, case_of(verdict).reopened_count) == (
+            "expired",
+            None,
+            0,
+        )
 
 
 def findings_of(step_id):
@@ -432,9 +438,9 @@ class TestNothingIsForgotten:
         verdicts, started = [], []
 
         def dying():
-            with pytest.raises(ZeroDivisionError), transaction.atomic():
+            with transaction.atomic():
                 chance.choice([outcomes.read, outcomes.look])()
-                raise ZeroDivisionError
+                transaction.set_rollback(True)
 
         def give():
             run = runs.start("tests.add", {"left": 1})
@@ -453,7 +459,9 @@ class TestNothingIsForgotten:
             chance.choice(steps)()
         outcomes.read()
         assert not unlooked()
-        Case.objects.filter(state="open").update(look_at=timezone.now() - timedelta(seconds=1), judged_at=timezone.now() - timedelta(days=8))
+        Case.objects.filter(state="open").update(
+            look_at=timezone.now() - timedelta(seconds=1), judged_at=timezone.now() - timedelta(days=8)
+        )
         outcomes.look()
         assert set(Case.objects.values_list("state", flat=True)) <= {"resolved", "expired"}
         for verdict in verdicts:
@@ -489,7 +497,11 @@ def wait_for_more(before, child):
     from tests.conftest import wait_until
 
     wait_until(
-        lambda: Case.objects.filter(state="resolved").count() > before or not Case.objects.filter(look_at__lte=timezone.now()).exists() and Case.objects.exists() or child.poll() is not None,
+        lambda: (
+            Case.objects.filter(state="resolved").count() > before
+            or (not Case.objects.filter(look_at__lte=timezone.now()).exists() and Case.objects.exists())
+            or child.poll() is not None
+        ),
         timeout=40,
         message="the child looks at cases",
     )
@@ -504,7 +516,9 @@ class TestCommands:
         assert "not read yet" in typed("verdicts", "list")
         outcomes.read()
         assert [one["verdict"] for one in document("verdicts", "cases", "--due")["cases"]] == [str(verdict.id)]
-        assert "resolved by override: 0" in typed("verdicts", "override", verdict.id, 0, "--reason", "no", "--by", "ann")
+        assert "resolved by override: 0" in typed(
+            "verdicts", "override", verdict.id, 0, "--reason", "no", "--by", "ann"
+        )
         shown = document("verdicts", "show", verdict.id)
         assert (shown["case"]["how"], len(shown["lineage"]["rests on"]), len(shown["lineage"]["is what these rest on"])) == ("override", 1, 2)  # fmt: skip
         assert document("verdicts", "list")["verdicts"][0]["outcome"] == 0

@@ -73,7 +73,11 @@ class TestLookingBack:
         made = Assessment.objects.get(kind="retrospective")
         assert Retrospective.objects.get().assessment_id == made.id
         data = made.data
-        assert (data["source"], data["state"], data["duration_seconds"] > 0) == (f"incident:{incident.pk}", "closed", True)
+        assert (data["source"], data["state"], data["duration_seconds"] > 0) == (
+            f"incident:{incident.pk}",
+            "closed",
+            True,
+        )
         assert [one["kind"] for one in data["timeline"]][:2] == ["opened", "snapshot"]
         assert data["cause"]
         assert incident.snapshot_id in made.parents
@@ -139,7 +143,9 @@ def aged_snapshot(key):
 
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE execution_assessment DISABLE TRIGGER USER")
-        cursor.execute("UPDATE execution_assessment SET created_at = created_at - interval '5 minutes' WHERE id = %s", [key])
+        cursor.execute(
+            "UPDATE execution_assessment SET created_at = created_at - interval '5 minutes' WHERE id = %s", [key]
+        )
         cursor.execute("ALTER TABLE execution_assessment ENABLE TRIGGER USER")
 
 
@@ -153,7 +159,13 @@ class TestRules:
 
     @pytest.mark.parametrize(
         "given",
-        [{"standing": "exhausted"}, {"good": 99_000}, {"good": 50, "total": 50}, {"is_enabled": False}, {"target": 0.99999}],
+        [
+            {"standing": "exhausted"},
+            {"good": 99_000},
+            {"good": 50, "total": 50},
+            {"is_enabled": False},
+            {"target": 0.99999},
+        ],
     )
     def test_objective_is_left(self, given):
         """One that saw it, hardly keeps its target, has few counts, is off, or is tight already is left as it is."""
@@ -215,7 +227,8 @@ class TestDeciding:
     def test_retry_policy_by_an_envelope(self):
         """A longer wait is an envelope, in the person's name, that ends."""
         row = recommended(
-            "change_retry_policy", {"tunable": "retries.base", "subject": "tests.add", "from": 1, "to": 2, "timebox": "7d"}
+            "change_retry_policy",
+            {"tunable": "retries.base", "subject": "tests.add", "from": 1, "to": 2, "timebox": "7d"},
         )
         assert "envelope" in recommendations.accept(row, by="ann", reason="the provider is slow")
         envelope = Envelope.objects.get()
@@ -256,7 +269,8 @@ class TestDeciding:
     def test_two_at_once(self):
         """Of two who decide at once one is told that the other was faster, and it is done once."""
         row = recommended(
-            "change_retry_policy", {"tunable": "retries.base", "subject": "tests.add", "from": 1, "to": 2, "timebox": "7d"}
+            "change_retry_policy",
+            {"tunable": "retries.base", "subject": "tests.add", "from": 1, "to": 2, "timebox": "7d"},
         )
 
         def decide(by):
