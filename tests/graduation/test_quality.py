@@ -205,7 +205,7 @@ class TestComparing:
         """Of three the one that is far from the others is degraded, and trusted again when it has come near."""
         self.scores(a=[0.8] * 12, b=[0.75] * 12, odd=[0.2] * 12)
         assert self.degraded() == ["odd"]
-        assert Evaluator.objects.get(pk="odd").disagreement == pytest.approx(0.575)
+        assert Evaluator.objects.get(pk="odd").disagreement == pytest.approx(0.55)
         self.scores(a=[0.8] * 60, b=[0.75] * 60, odd=[0.8] * 60)
         assert self.degraded() == []
 
