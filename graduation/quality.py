@@ -47,7 +47,7 @@ _BATCH = 100
 _PASS_SECONDS = 20.0
 _HELD = timedelta(minutes=5)
 _LONGEST_TEXT = 20_000
-_COMPARED_LEAST, _COMPARED_MOST = 10, 50
+_COMPARED_LEAST, _COMPARED_MOST, _COMPARED_AMONG = 10, 50, 1000
 _DEGRADED_ABOVE, _TRUSTED_BELOW = 0.25, 0.15
 
 
@@ -341,10 +341,11 @@ def _compare(one: Evaluator) -> bool:
 def _distances(evaluator: str) -> list[float]:
     """Return how far an evaluator's scores were from the median, of the newest items that others scored as well."""
     shared = ledger.ask(
-        "SELECT s.score, array_agg(o.score) AS others FROM graduation_score s "
+        "SELECT s.score, array_agg(o.score) AS others FROM ("
+        "SELECT * FROM graduation_score WHERE evaluator = %s ORDER BY id DESC LIMIT %s) s "
         "JOIN graduation_score o ON o.step_id = s.step_id AND o.evaluator <> s.evaluator "
-        "WHERE s.evaluator = %s GROUP BY s.id, s.score ORDER BY s.id DESC LIMIT %s",
-        [evaluator, _COMPARED_MOST],
+        "GROUP BY s.id, s.score ORDER BY s.id DESC LIMIT %s",
+        [evaluator, _COMPARED_AMONG, _COMPARED_MOST],
     )
     return [abs(row.score - _centre(row.score, row.others)) for row in shared]
 
