@@ -16,8 +16,13 @@ LEAST_RATE = 0.1
 def is_drawn(decision: object, rate: float = LEAST_RATE, *, secret: str = "") -> bool:
     """Whether the decision of this id is audited; with a secret nobody can know beforehand."""
     _check(rate)
-    drawn = hashlib.blake2b(str(decision).encode(), key=secret.encode()[:64], digest_size=8).digest()
-    return int.from_bytes(drawn) < rate * 2**64
+    return falls_within(decision, rate, secret=secret)
+
+
+def falls_within(thing: object, share: float, *, secret: str = "") -> bool:
+    """Whether the thing of this id is among the share that is drawn; draws with other secrets are independent of it."""
+    drawn = hashlib.blake2b(str(thing).encode(), key=secret.encode()[:64], digest_size=8).digest()
+    return int.from_bytes(drawn) < share * 2**64
 
 
 def weight(rate: float, least_rate: float = LEAST_RATE) -> float:

@@ -50,6 +50,30 @@ SCHEDULE = (
         every=timedelta(minutes=15),
         description="Evaluates where each agent and the whole system stand, and what that unlocks.",
     ),
+    Entry(
+        name="celeriac: outcomes of verdicts",
+        task="graduation.find_outcomes",
+        every=timedelta(seconds=60),
+        description="Looks what became of verdicts, and how far what they were sure of was from that.",
+    ),
+    Entry(
+        name="celeriac: retrospectives",
+        task="graduation.look_back",
+        every=timedelta(seconds=30),
+        description="Looks back on incidents and snapshots, and recommends what a person may change.",
+    ),
+    Entry(
+        name="celeriac: quality",
+        task="graduation.score_outputs",
+        every=timedelta(seconds=60),
+        description="Scores a random sample of what agents put out, and compares who scores.",
+    ),
+    Entry(
+        name="celeriac: graduation clean-up",
+        task="graduation.clean_up",
+        every=timedelta(hours=24),
+        description="Removes old cases, scores, freezes and calls of the gate.",
+    ),
 )
 
 

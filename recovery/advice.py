@@ -78,13 +78,19 @@ def ask(question: str, answer: type[Answer], *, purpose: str, prompt_version: st
         return None
 
 
+def dearest(question: str, answer: type[BaseModel]) -> Decimal:
+    """Return the most that a question can cost, which is what is reserved for it."""
+    price = _price(conf.current().model) or FREE
+    return price.of(_most_tokens(question[:LONGEST_QUESTION], answer), ANSWER_TOKENS)
+
+
 def _asked(question: str, answer: type[Answer], about: dict[str, Any]) -> Advice[Answer] | None:
     settings, started = conf.current(), time.monotonic()
     about |= {"model": settings.model}
     booking = min(_BOOKING_SECONDS, settings.model_timeout_seconds / 10)
     price, unaskable = _price(settings.model) or FREE, _unaskable(settings)
     question = question[:LONGEST_QUESTION]
-    reserved = price.of(_most_tokens(question, answer), ANSWER_TOKENS)
+    reserved = dearest(question, answer)
     day = _reserve(reserved, about, seconds=booking)
     if day is None:
         return None

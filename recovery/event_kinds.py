@@ -20,8 +20,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         (
             "action", "advice", "agent", "assessment", "breaker", "budget", "candidate", "capability", "effect",
             "envelope", "failure", "graduation", "handler", "incident", "job", "killswitch", "letter", "memory",
-            "pattern", "phase", "recovery", "service", "session", "signal", "step", "timer", "tunable", "verdict",
-            "webhook", "workflow",
+            "objective", "pattern", "phase", "recommendation", "recovery", "service", "session", "signal", "step",
+            "timer", "tunable", "verdict", "webhook", "workflow",
         ),
         (),
     ),

@@ -1,5 +1,33 @@
 """Pages for graduation's tables, one module per model: read-only, with the few changes that a person may make."""
 
-from graduation.admin import envelopes, gate, graduation, killswitch, ladder, objectives, offers
+from graduation.admin import (
+    cases,
+    envelopes,
+    evaluators,
+    gate,
+    graduation,
+    killswitch,
+    ladder,
+    objectives,
+    offers,
+    recommendations,
+    retrospectives,
+    samplings,
+    scores,
+)
 
-__all__ = ["envelopes", "gate", "graduation", "killswitch", "ladder", "objectives", "offers"]
+__all__ = [
+    "cases",
+    "envelopes",
+    "evaluators",
+    "gate",
+    "graduation",
+    "killswitch",
+    "ladder",
+    "objectives",
+    "offers",
+    "recommendations",
+    "retrospectives",
+    "samplings",
+    "scores",
+]

@@ -13,19 +13,19 @@ from graduation.models.objectives import (
     Override,
     Standing,
 )
+from graduation.models.quality import Evaluator, Sample, Sampling, Score
 from graduation.models.trust import (
     Evidence,
     GraduationHistory,
     GraduationStatus,
     Offer,
     OfferState,
-    Score,
     Status,
 )
 
 __all__ = [
-    "Bucket", "Case", "CaseState", "DriftState", "Envelope", "EnvelopeDecision", "EnvelopeState", "Evidence", "Freeze",
-    "GateCall", "GraduationHistory", "GraduationStatus", "Importance", "KillSwitch", "Objective", "ObjectiveState",
-    "Offer", "OfferState", "Origin", "Override", "Recommendation", "RecommendationState", "Retrospective", "Score",
-    "Standing", "Status",
+    "Bucket", "Case", "CaseState", "DriftState", "Envelope", "EnvelopeDecision", "EnvelopeState", "Evaluator",
+    "Evidence", "Freeze", "GateCall", "GraduationHistory", "GraduationStatus", "Importance", "KillSwitch",
+    "Objective", "ObjectiveState", "Offer", "OfferState", "Origin", "Override", "Recommendation",
+    "RecommendationState", "Retrospective", "Sample", "Sampling", "Score", "Standing", "Status",
 ]  # fmt: skip

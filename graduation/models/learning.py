@@ -13,7 +13,7 @@ class CaseState(models.TextChoices):
     """The life of a verdict's case."""
 
     OPEN = "open"  # looked at again and again
-    RESOLVED = "resolved"
+    RESOLVED = "resolved"  # its outcome is known; better or later evidence resolves it anew
     EXPIRED = "expired"  # for seven days nothing was found; evidence reopens it
 
 
@@ -25,8 +25,12 @@ class Case(models.Model):
     subject = models.CharField(max_length=255)
     state = models.CharField(max_length=16, choices=CaseState.choices, db_default=CaseState.OPEN)
     confidence = models.FloatField(null=True)
-    look_at = models.DateTimeField(db_default=Now(), help_text="When it is looked at next.")
+    look_at = models.DateTimeField(
+        null=True, db_default=Now(), help_text="When it is looked at next; a case that has ended is, when news come."
+    )
     look_count = models.IntegerField(db_default=0)
+    run_id = models.UUIDField(null=True, help_text="The run that it is about.")
+    step_id = models.UUIDField(null=True, help_text="The step that it is about.")
     how = models.CharField(max_length=32, db_default="", blank=True, help_text="By what its outcome was found.")
     outcome = models.FloatField(null=True)
     outcome_id = models.UUIDField(null=True, help_text="The verdict that says it.")
@@ -36,7 +40,22 @@ class Case(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["look_at"], condition=Q(state="open"), name="cases_to_look_at")]
+        permissions = [("resolve_case", "Can say what became of a verdict")]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(state="open") | Q(look_at__isnull=False), name="an_open_case_is_looked_at_again"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="resolved") | Q(outcome__isnull=False), name="a_resolved_case_has_an_outcome"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["look_at"], condition=Q(look_at__isnull=False), name="cases_to_look_at"),
+            models.Index(fields=["run_id"], condition=Q(run_id__isnull=False), name="cases_of_a_run"),
+            models.Index(fields=["step_id"], condition=Q(step_id__isnull=False), name="cases_of_a_step"),
+            models.Index(fields=["subject"], name="cases_of_a_subject"),
+            models.Index(fields=["judged_at"], name="cases_by_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.subject}: {self.state}"
@@ -67,6 +86,7 @@ class Recommendation(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        permissions = [("decide_recommendation", "Can accept and decline recommendations")]
         constraints = [models.UniqueConstraint(fields=["retrospective_id", "key"], name="one_recommendation_per_key")]
 
     def __str__(self) -> str:

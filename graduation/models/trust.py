@@ -124,25 +124,3 @@ class GraduationHistory(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.before} to {self.after}"
-
-
-class Score(models.Model):
-    """What an evaluator thought of one output of an agent."""
-
-    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    step_id = models.UUIDField()
-    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="scores")
-    evaluator = models.CharField(max_length=200)
-    score = models.FloatField(help_text="From 0 to 1.")
-    dimensions = models.JSONField(db_default={})
-    reasoning = models.TextField(db_default="", blank=True)
-    confidence = models.FloatField(null=True)
-    cost = models.DecimalField(max_digits=20, decimal_places=6, db_default=0)
-    verdict_id = models.UUIDField(null=True)
-    at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["step_id", "evaluator"], name="one_score_per_evaluator")]
-
-    def __str__(self) -> str:
-        return f"{self.score:.2f} by {self.evaluator}"

@@ -1,4 +1,4 @@
-"""The pages about services, topology, records, tunables, memory and runs: what stands there is so."""
+"""The pages about services, topology, records, tunables, memory, runs and learning: what stands there is so."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from execution import conf, runs, services, tunables
 from execution.models import AssessmentKind
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ("services", "topology", "records", "tunables", "memory", "runs")
+NAMES = ("services", "topology", "records", "tunables", "memory", "runs", "learn")
 PAGES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 BLOCKS = [
     (name, kind, text)
