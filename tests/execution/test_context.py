@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from execution import agents, budgets, ledger, runs, skills
+from execution import agents, budgets, ledger, runs, skills, tunables
 from execution.context import Context
 from execution.exceptions import OptionInvalid
 from execution.models import Checkpoint, Event, Run, Step
@@ -750,9 +750,12 @@ def test_call_option_that_is_the_childs_parameter_is_its_input(stage):
     assert stage.finish(run) == "high"
 
 
-def test_call_in_an_async_skill_opens_its_child(stage):
+def test_call_in_an_async_skill_opens_its_child(stage, monkeypatch):
     """Beside a running event loop Django's part is done in a thread of its own."""
     agents.forget()
+    # A worker reads on its board what is tuned; this process has none, and would look at the rows in mid-loop.
+    monkeypatch.setattr(tunables, "_LOOK_SECONDS", 60.0)
+    tunables.value("retries.base")
     kind = stage.skill(lambda number: number + 1, key=f"k-{uuid.uuid4().hex}", key_limit=5)
 
     async def parent(ctx):
