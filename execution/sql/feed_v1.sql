@@ -1,6 +1,7 @@
 -- Choose the steps to ring for: the most urgent first, among equals those of agents with the fewest messages outstanding, up to
 -- the room of each queue's window; and again those whose message seems to be stuck while a slot is free, backing off from 10 s to
--- 5 min. p_sent says how many messages the broker holds, late ones among them. What a full key or an open breaker would refuse is put to wait without a message. Two feeds at once share no queue.
+-- 5 min, unless that would put more than a window into the broker. p_sent says how many messages it holds, late ones among them.
+-- What a full key or an open breaker would refuse is put to wait without a message. Two feeds at once share no queue.
 CREATE OR REPLACE FUNCTION execution_feed_v1(
     p_queues text[], p_free int[], p_window int DEFAULT 500, p_sent int[] DEFAULT NULL
 )
@@ -110,7 +111,8 @@ BEGIN
                 SELECT s.id FROM execution_step s
                 WHERE s.state = 'ready' AND s.queue = v_queue AND s.rung_at < v_now - interval '10 seconds'
                   AND s.rung_at < v_now - make_interval(secs => least(10 * power(2, least(greatest(s.ring_count, 1), 6) - 1), 300))
-                ORDER BY s.queue, s.rung_at LIMIT least(10 * p_free[v_index], p_window));
+                ORDER BY s.queue, s.rung_at
+                LIMIT greatest(least(10 * p_free[v_index], p_window - coalesce(p_sent[v_index], 0) - cardinality(v_ids)), 0));
         END IF;
         RETURN QUERY
             WITH held AS (

@@ -105,6 +105,15 @@ def test_feed_counts_what_the_broker_holds(sent):
     assert len(rows) == 5
 
 
+@pytest.mark.parametrize(("held", "again"), [(0, 20), (15, 5), (20, 0)])
+def test_ringing_again_stays_within_the_window(sent, held, again):
+    """What seems stuck is rung for again as far as the messages that the broker still holds leave room."""
+    runs.start_many(skills.quick, [{"number": n} for n in range(20)])
+    Step.objects.all().update(rung_at=timezone.now() - timedelta(minutes=1))
+    rows = ledger.ask("SELECT * FROM execution_feed_v1(%s, %s, %s, %s)", [["default"], [2], 20, [held]])
+    assert len(rows) == again
+
+
 def test_feed_rings_for_as_many_as_a_key_lets_in(sent):
     """What a full key would refuse waits without a message; the next one is rung for when one ends."""
     slots(100)
