@@ -17,9 +17,8 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from execution import ledger, people, records
+from execution import events, ledger, people, records
 from execution.exceptions import AgentUnknown, NotAllowed, NotPossible
 from execution.models import Agent, CapabilityLockout, Level, Step, StepState, Verdict
 
@@ -220,7 +219,7 @@ def set_budget(agent: str | Agent, *, cost: Decimal | None = None, tokens: int |
 
 def _note(kind: str, agent_id: uuid.UUID | None, data: dict[str, Any]) -> None:
     """Write one event about an agent, in the transaction of the change."""
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, %s, NULL, %s)", [kind, agent_id, Jsonb(data)])
+    events.note(kind, data, agent_id=agent_id)
 
 
 def _held(agent: str | Agent | None) -> list[uuid.UUID]:

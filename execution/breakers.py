@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from django.db import transaction
 
-from execution import doorbell, ledger
+from execution import doorbell, events, ledger
 from execution.exceptions import NotPossible
 from execution.models import Breaker, BreakerState
 
@@ -46,15 +46,8 @@ def _set(name: str, state: BreakerState, *, by: str, reason: str) -> Breaker:
         breaker.failure_count = breaker.opened_count = 0
         breaker.probe_at = breaker.probe_step_id = None
     breaker.save()
-    from psycopg.types.json import Jsonb
-
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)",
-        [
-            f"breaker.{'closed' if state == BreakerState.CLOSED else 'opened'}",
-            Jsonb({"breaker": name, "by": by, "reason": reason}),
-        ],
-    )
+    kind = "breaker.closed" if state == BreakerState.CLOSED else "breaker.opened"
+    events.note(kind, {"breaker": name, "by": by, "reason": reason})
     if state == BreakerState.CLOSED:
         rows = ledger.ask_in_transaction(
             "UPDATE execution_step s SET state = 'ready', waiting = 'capacity', wake_at = NULL, "

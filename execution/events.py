@@ -8,6 +8,7 @@ the old order up to the seam, then by the new.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 from django.db import connection, transaction
 from django.utils import timezone
+from psycopg.types.json import Jsonb
 
 from execution import ledger
 from execution.models import CycleState, Event, EventReader
@@ -266,6 +268,30 @@ def consume(name: str, handle: Callable[[list[Event]], None], *, limit: int = 10
             reader.cursor = stored
             reader.save(update_fields=["cursor", "updated_at"])
         return len(batch.events)
+
+
+def consume_for(name: str, handle: Callable[[list[Event]], None], *, seconds: float, limit: int = 1000) -> int:
+    """Let a registered reader read on to the end, or for so long; returns how many events it was handed."""
+    ends_at, total = time.monotonic() + seconds, 0
+    while count := consume(name, handle, limit=limit):
+        total += count
+        if time.monotonic() > ends_at:
+            break
+    return total
+
+
+def note(
+    kind: str,
+    data: dict[str, Any],
+    *,
+    run_id: uuid.UUID | str | None = None,
+    step_id: uuid.UUID | None = None,
+    agent_id: uuid.UUID | None = None,
+) -> None:
+    """Write one event, in the caller's transaction."""
+    ledger.ask_in_transaction(
+        "SELECT execution_log_v1(%s, %s, %s, %s, NULL, %s)", [kind, run_id, step_id, agent_id, Jsonb(data)]
+    )
 
 
 def horizon() -> dict[str, Any]:

@@ -214,7 +214,7 @@ class RunCancelled(CeleriacError):
 
 
 class NotAllowed(CeleriacError):
-    """Somebody wants to do what only others may."""
+    """Somebody wants to do what only others may, or what may not be done here."""
 
 
 class GateRefused(CeleriacError):

@@ -20,3 +20,11 @@ def from_celery(task_id: str) -> uuid.UUID:
         return uuid.UUID(task_id)
     except ValueError:
         return uuid.uuid5(_CELERY_IDS, task_id)
+
+
+def span(beginning: str) -> tuple[uuid.UUID, uuid.UUID]:
+    """Return the least and the largest id that begins with these digits; raises ValueError where no id does."""
+    digits = beginning.replace("-", "")
+    if not 0 < len(digits) <= 32:
+        raise ValueError(f"no id begins with {beginning!r}")
+    return uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))

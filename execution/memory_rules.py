@@ -9,7 +9,6 @@ returned, `inputs` is its input, and `steps`, `run` and `state(...)` are as in w
 from __future__ import annotations
 
 import functools
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -18,7 +17,6 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from psycopg.types.json import Jsonb
 
 from execution import agents, events, ledger, memory, openings
 from execution.cycles import Cycle
@@ -103,12 +101,7 @@ def _check_texts(name: Any, key: Any, kind: Any) -> None:
 
 def apply_all(pass_seconds: float = _PASS_SECONDS) -> int:
     """Apply the rules to the runs that have ended, and keep what steps could not; returns how many events were read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while read := events.consume(READER, _handle):
-        total += read
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds)
 
 
 def _watch(_: dict[str, Any]) -> int:
@@ -195,10 +188,7 @@ def _said(error: Exception) -> str:
 
 def _note(event: Event, operation: str, outcome: str, key: str, **more: Any) -> None:
     data = {"operation": operation, "outcome": outcome, "key": key, **more}
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1('memory.updated', %s, %s, %s, NULL, %s)",
-        [event.run_id, event.step_id, event.agent_id, Jsonb(data)],
-    )
+    events.note("memory.updated", data, run_id=event.run_id, step_id=event.step_id, agent_id=event.agent_id)
 
 
 def _scope(run: Run) -> Scope:

@@ -9,7 +9,6 @@ take turns: the row of the reader is their lock.
 from __future__ import annotations
 
 import itertools
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,12 +56,7 @@ Edges = Iterable[tuple[uuid.UUID, uuid.UUID, Relation]]
 
 def record_all(pass_seconds: float = _PASS_SECONDS) -> int:
     """Record the steps that have finished since the last pass; returns how many events were read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while read := events.consume(READER, _handle):
-        total += read
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds)
 
 
 WATCH = Cycle(name="execution.provenance", period=timedelta(seconds=10), step=lambda _: record_all(), is_atomic=False)

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Never
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from execution import doorbell, ids, ledger, values
+from execution import doorbell, events, ids, ledger, values
 from execution.durations import Duration, seconds
 from execution.exceptions import (
     KeyReused,
@@ -221,9 +220,7 @@ def _check_session(run: Run, wish: str) -> None:
 
 def note(kind: str, run: Run, data: dict[str, Any] | None = None, step_id: uuid.UUID | None = None) -> None:
     """Write one event about a run, in the caller's transaction."""
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, %s, %s, %s, NULL, %s)", [kind, run.id, step_id, run.agent_id, Jsonb(data or {})]
-    )
+    events.note(kind, data or {}, run_id=run.id, step_id=step_id, agent_id=run.agent_id)
 
 
 def _update_steps(run: Run, which: Q, **changes: Any) -> list[uuid.UUID]:

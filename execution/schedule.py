@@ -57,9 +57,16 @@ SCHEDULE = (
 
 
 def install(entries: Iterable[Entry]) -> int:
-    """Add what is missing to django-celery-beat's table; returns how many entries were added."""
+    """Add what is missing to django-celery-beat's table, where there is one; returns how many entries were added."""
+    from django.apps import apps
+    from django.db import connection
+
+    if not apps.is_installed("django_celery_beat"):
+        return 0
     from django_celery_beat.models import PeriodicTask
 
+    if PeriodicTask._meta.db_table not in connection.introspection.table_names():  # noqa: SLF001 - Django's documented name
+        return 0
     added = 0
     for entry in entries:
         if PeriodicTask.objects.filter(name=entry.name).exists():
@@ -87,7 +94,6 @@ def _when(entry: Entry) -> dict[str, Any]:
 
 def install_after_migrate(**_: Any) -> None:
     """Install the schedule, make the first partitions, and notice a restored database."""
-    from django.apps import apps
     from django.db import connection
 
     tables = set(connection.introspection.table_names())
@@ -96,5 +102,4 @@ def install_after_migrate(**_: Any) -> None:
 
         events.note_generation()
         ledger.once_connected(events.make_partitions)
-    if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in tables:
-        install(SCHEDULE)
+    install(SCHEDULE)

@@ -15,10 +15,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from django.db import transaction
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
-from execution import ledger
+from execution import events
 from execution.exceptions import ServicesInvalid, ServiceUnknown
 from execution.models import Service, ServiceDependency, Tier
 from execution.workflows import graph, reading, sources
@@ -154,9 +153,7 @@ def declare_all(declared: Mapping[str, Declaration], *, by: str = "") -> list[Ch
     for change in changes:
         if change.service in touched:
             data = {"service": change.service, "is_new": change.is_new, "fields": list(change.fields), "by": by}
-            ledger.ask_in_transaction(
-                "SELECT execution_log_v1('service.declared', NULL, NULL, NULL, NULL, %s)", [Jsonb(data)]
-            )
+            events.note("service.declared", data)
     return changes
 
 

@@ -20,9 +20,8 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger, openings, values
+from execution import events, ledger, openings, values
 from execution.cycles import Cycle
 from execution.durations import Duration, seconds
 from execution.exceptions import NotPossible, OptionInvalid, RunEnded, SessionChanged, SessionEnded, SessionUnknown
@@ -345,7 +344,7 @@ def pack(state: Mapping[str, Any]) -> values.Packed:
 
 def _note(kind: str, session: Session, **data: Any) -> None:
     told = {"session": str(session.id), "name": session.name, **data}
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(told)])
+    events.note(kind, told)
 
 
 def _name(name: Any) -> str:

@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 from django.db import transaction
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
 from execution import board as boards
-from execution import conf, durations, ledger
+from execution import conf, durations, events, ledger
 from execution.exceptions import NotPossible, OptionInvalid, TunableUnknown
 from execution.models import ConcurrencyKey, Tunable
 
@@ -296,6 +295,4 @@ def _note(verb: str, known: Declared, subject: str, *, before: float, after: flo
         "by": by,
         "reason": reason,
     }
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [f"tunable.{verb}", Jsonb(data)]
-    )
+    events.note(f"tunable.{verb}", data)

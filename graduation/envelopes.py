@@ -16,7 +16,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
 from execution import durations, events, ledger, tunables
 from execution.cycles import Cycle
@@ -146,7 +145,7 @@ def engage(*, by: str, reason: str) -> int:
         KillSwitch.objects.filter(pk=switch.pk).update(
             is_engaged=True, engaged_at=Now(), engaged_by=by, reason=reason, released_at=None, released_by=""
         )
-        _note("killswitch.engaged", {"by": by, "reason": reason})
+        events.note("killswitch.engaged", {"by": by, "reason": reason})
     active = list(Envelope.objects.select_for_update().filter(state=EnvelopeState.ACTIVE).order_by("id"))
     for row in active:
         _end(row, EnvelopeState.REVERTED, by=by, reason=f"the kill switch was engaged: {reason}")
@@ -160,7 +159,7 @@ def release(*, by: str, reason: str = "") -> None:
     if not switch.is_engaged:
         raise AlreadyDecided("the kill switch is not engaged: there is nothing to release")
     KillSwitch.objects.filter(pk=switch.pk).update(is_engaged=False, released_at=Now(), released_by=by)
-    _note("killswitch.released", {"by": by, "reason": reason})
+    events.note("killswitch.released", {"by": by, "reason": reason})
 
 
 def switch() -> KillSwitch:
@@ -205,7 +204,7 @@ def _declare_wish(event: Event) -> None:
         with transaction.atomic():
             declare(**_wish(event.data))
     except (CeleriacError, KeyError, TypeError, ValueError) as error:
-        _note("envelope.refused", {"wish": event.data, "error": f"{type(error).__name__}: {error}"})
+        events.note("envelope.refused", {"wish": event.data, "error": f"{type(error).__name__}: {error}"})
 
 
 def _wish(data: dict[str, Any]) -> dict[str, Any]:
@@ -315,11 +314,7 @@ def _decide(row: Envelope, decision: str, reason: str, by: str) -> None:
     """Write a decision down: a row that is never changed, and an event."""
     EnvelopeDecision.objects.create(envelope=row, decision=decision, reason=reason, by=by)
     told = {"envelope": str(row.pk), "tunable": row.tunable, "subject": row.subject, "value": row.value}
-    _note(f"envelope.{decision}", told | {"by": by, "reason": reason})
-
-
-def _note(kind: str, data: dict[str, Any]) -> None:
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
+    events.note(f"envelope.{decision}", told | {"by": by, "reason": reason})
 
 
 def _check_bounds(bounds: Bounds) -> None:

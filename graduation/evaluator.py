@@ -19,9 +19,8 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from execution import agents, ledger, people, words
+from execution import agents, events, people, words
 from execution.cycles import Cycle
 from execution.models import Agent, Run
 from graduation import conf, intervals, lockouts
@@ -270,9 +269,7 @@ def _write(seen: GraduationStatus, after: Status, gates: tuple[Gate, ...], facts
     )
     if after != seen.status:
         told = {"subject": seen.subject, "before": seen.status, "after": str(after)}
-        ledger.ask_in_transaction(
-            "SELECT execution_log_v1('graduation.changed', NULL, NULL, %s, NULL, %s)", [seen.agent_id, Jsonb(told)]
-        )
+        events.note("graduation.changed", told, agent_id=seen.agent_id)
 
 
 def _evidence(facts: Facts) -> dict[str, Any]:

@@ -9,7 +9,6 @@ agent itself, which the trial guards; of several agents, by id.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,9 +18,8 @@ import structlog
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import agents, events, ledger, people, records
+from execution import agents, events, people, records
 from execution.cycles import Cycle
 from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
 from execution.models import Agent, Event, Level, RecordParent, Verdict
@@ -232,9 +230,7 @@ def _decide(held: Offer, state: OfferState, **changes: Any) -> None:
 def _note(kind: str, offer: Offer, data: dict[str, Any]) -> None:
     """Write an event about an offer, in the transaction of what happened to it."""
     told = {"offer": str(offer.pk), "level": offer.level_after, "before": offer.level_before} | data
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, NULL, NULL, %s, NULL, %s)", [kind, offer.agent_id, Jsonb(told)]
-    )
+    events.note(kind, told, agent_id=offer.agent_id)
 
 
 def _undecided(agent_id: uuid.UUID) -> QuerySet[Offer]:
@@ -278,12 +274,7 @@ def take_all() -> int:
 
 def _hear() -> int:
     """Read the log to its end, or for so long; returns how many events were read."""
-    ends_at, looked = time.monotonic() + _READING_SECONDS, 0
-    while read := events.consume(READER, _handle):
-        looked += read
-        if time.monotonic() > ends_at:
-            break
-    return looked
+    return events.consume_for(READER, _handle, seconds=_READING_SECONDS)
 
 
 def _taken(agent_id: uuid.UUID) -> Exception | None:

@@ -13,9 +13,8 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger, services
+from execution import events, services
 from execution.exceptions import OptionInvalid
 from execution.models import Service
 from execution.workflows.expressions import nearest
@@ -149,5 +148,4 @@ def _switch(name: str, *, is_on: bool, by: str, reason: str) -> Objective:
 
 
 def _note(kind: str, name: str, by: str, **more: Any) -> None:
-    data = Jsonb({"objective": name, "by": by, **more})
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, data])
+    events.note(kind, {"objective": name, "by": by, **more})

@@ -150,12 +150,7 @@ def sample(agent: str | Agent, share: float | None, *, by: str = "") -> None:
 
 def draw(pass_seconds: float = _PASS_SECONDS) -> int:
     """Draw from the steps that have completed; returns how many events were read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while count := events.consume(READER, _handle):
-        total += count
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds)
 
 
 def _handle(found: Sequence[Event]) -> None:

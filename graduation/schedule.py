@@ -79,14 +79,10 @@ SCHEDULE = (
 
 def install_after_migrate(**_: Any) -> None:
     """Install the schedule, and lock what must be earned."""
-    from django.apps import apps
     from django.db import connection
 
     if "graduation_graduationstatus" in connection.introspection.table_names():
         from graduation import lockouts
 
         lockouts.install()
-    if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in (
-        connection.introspection.table_names()
-    ):
-        install(SCHEDULE)
+    install(SCHEDULE)

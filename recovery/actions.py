@@ -15,11 +15,10 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
-from execution import breakers, budgets, ledger, runs, skills, words
+from execution import breakers, budgets, events, runs, skills, words
+from execution.exceptions import NotAllowed
 from execution.models import Run, RunState, Step, Waiting
-from recovery.exceptions import NotAllowed, NotFound
+from recovery.exceptions import NotFound
 
 FAILED = "failed"
 BUDGET, VERSION, EFFECT, AUTONOMY = Waiting.BUDGET.value, Waiting.VERSION.value, Waiting.EFFECT.value, "autonomy"
@@ -301,11 +300,8 @@ def _earlier(target: Target) -> int:
 
 
 def _tell(kind: str, target: Target, data: dict[str, Any]) -> None:
-    about = {"skill": target.skill, "service": target.service}
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, %s, %s, %s, NULL, %s)",
-        [kind, target.run_id, target.step_id, target.agent_id, Jsonb(data | {k: v for k, v in about.items() if v})],
-    )
+    about = {k: v for k, v in {"skill": target.skill, "service": target.service}.items() if v}
+    events.note(kind, data | about, run_id=target.run_id, step_id=target.step_id, agent_id=target.agent_id)
 
 
 def standing(run: Run | None) -> str:

@@ -214,7 +214,7 @@ def _span(text: uuid.UUID | str) -> tuple[uuid.UUID, uuid.UUID]:
     if len(digits) < _PREFIX or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
         hint = f"an id, or at least {_PREFIX} characters of its beginning; `manage.py candidates list` shows them"
         raise NotFound("candidate", repr(str(text)), hint)
-    return uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+    return ids.span(digits)
 
 
 def hurry(candidate: RecoveryCandidate | uuid.UUID | str, *, by: str, reason: str = "") -> RecoveryCandidate:

@@ -15,9 +15,8 @@ from typing import Any
 from django.db import DataError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger
+from execution import events, ids
 from recovery import conf, redis_server
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import CandidateState, DeadLetter, RecoveryCandidate
@@ -113,7 +112,7 @@ def get(beginning: str) -> DeadLetter:
     digits = beginning.strip().replace("-", "").lower()
     if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
         raise NotFound("dead letter", repr(beginning), "give the beginning of its id, as `dead-letters list` shows it")
-    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    span = ids.span(digits)
     found = list(DeadLetter.objects.filter(pk__range=span).order_by("id")[:2])
     if len(found) != 1:
         hint = "give more of it: it begins several" if found else "`dead-letters list` shows them"
@@ -186,4 +185,4 @@ def _note(kind: str, letter: DeadLetter, **more: Any) -> None:
     data = {"letter": str(letter.pk), "queue": letter.queue, "original_id": letter.original_id, **more}
     if letter.queue.startswith(HANDLER):
         data["handler"] = letter.queue.removeprefix(HANDLER)
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
+    events.note(kind, data)

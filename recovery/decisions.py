@@ -19,14 +19,13 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger, runs, words
-from execution.exceptions import CeleriacError, RunUnknown
+from execution import events, ledger, runs, words
+from execution.exceptions import CeleriacError, NotAllowed, RunUnknown
 from execution.models import Attempt, Run, Step
 from recovery import actions, autonomy, candidates, playbook
 from recovery.actions import Done, Target
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import (
     ActionRecord,
     CandidateState,
@@ -386,5 +385,5 @@ def clear(action: str, fingerprint: str, *, by: str, reason: str = "") -> int:
     if not cleared:
         raise NotAllowed(f"{action!r} was not taken back to review for a kind of failure {fingerprint!r}")
     told = {"action": action, "kind": kinds[0], "by": by, "reason": reason}
-    ledger.ask_in_transaction("SELECT execution_log_v1('action.cleared', NULL, NULL, NULL, NULL, %s)", [Jsonb(told)])
+    events.note("action.cleared", told)
     return cleared

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -126,12 +125,7 @@ def introduce() -> None:
 
 def fan_out(seconds: float = PASS_SECONDS) -> int:
     """Write down, for each new event, who is to handle it; returns how many events were read."""
-    ends_at, total = time.monotonic() + seconds, 0
-    while read := events.consume(READER, _hand_out):
-        total += read
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _hand_out, seconds=seconds)
 
 
 def _hand_out(found: Sequence[Event]) -> None:
@@ -221,7 +215,7 @@ def switch(name: str, *, is_enabled: bool, by: str, reason: str = "", is_fresh: 
             Handling.objects.filter(handler=name, state=HandlingState.PENDING, lease_until=None).delete()
         kind = "handler.enabled" if is_enabled else "handler.disabled"
         data = {"handler": name, "by": by, "reason": reason, "is_fresh": is_fresh}
-        ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
+        events.note(kind, data)
     found.refresh_from_db()
     return found
 

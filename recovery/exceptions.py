@@ -30,10 +30,6 @@ class Late(RecoveryError):
     """The lease has gone to somebody else: what was found is not written."""
 
 
-class NotAllowed(RecoveryError):
-    """The action may not be taken here, or not without a person."""
-
-
 class ExportLost(RecoveryError):
     """An export's bytes are not where they were kept, or no more what they were."""
 

@@ -8,7 +8,6 @@ says so by an event. A batch that is read again adds nothing, because an attempt
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,12 +80,7 @@ Found = tuple[FailureMatch, dict[str, Any]]
 
 def take_in(pass_seconds: float = _PASS_SECONDS) -> int:
     """Take in the failures that the log tells of; returns how many events were read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while read := events.consume(READER, _handle, limit=_BATCH):
-        total += read
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds, limit=_BATCH)
 
 
 def _watch(_: dict[str, Any]) -> int:

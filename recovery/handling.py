@@ -19,9 +19,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
-from psycopg.types.json import Jsonb
 
-from execution import ids, ledger
+from execution import events, ids, ledger
 from execution.cycles import Cycle
 from recovery import conf, dead_letters
 from recovery.exceptions import AlreadyDecided, Late, NotFound
@@ -310,6 +309,4 @@ FORGET = Cycle(name="recovery.forget_handled", period=timedelta(hours=1), step=l
 
 def _note(kind: str, row: Handling, **more: Any) -> None:
     data = {"handler": row.handler, "handling": str(row.pk), "event": str(row.event_id), "kind": row.kind, **more}
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, %s, NULL, NULL, NULL, %s)", [kind, row.event.get("run_id"), Jsonb(data)]
-    )
+    events.note(kind, data, run_id=row.event.get("run_id"))

@@ -19,14 +19,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
 from execution import events, ledger, records, runs, words
 from execution.cycles import Cycle
+from execution.exceptions import NotAllowed
 from execution.models import Agent, Assessment, Run, RunState, Verdict
 from execution.schedule import QUEUE
 from recovery import conf, correlation, windows
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Incident, IncidentEntry, IncidentState, Severity, Window
 from recovery.occurrences import OWN_PRODUCER, OWN_WORKFLOW
 
@@ -335,9 +335,7 @@ def tell(kind: str, incident: Incident, **more: Any) -> None:
         "summary": incident.summary,
         **more,
     }
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, %s, NULL, NULL, NULL, %s)", [kind, incident.run_id, Jsonb(data)]
-    )
+    events.note(kind, data, run_id=incident.run_id)
 
 
 WATCH = Cycle(name="recovery.incidents", period=timedelta(seconds=30), step=lambda _: watch(), is_atomic=False)

@@ -16,7 +16,6 @@ import redis
 import structlog
 from django.utils import timezone
 from prometheus_client.core import Metric
-from psycopg.types.json import Jsonb
 
 from execution import events, ledger
 from execution.cycles import Cycle
@@ -171,7 +170,7 @@ def _tell_of_lag(state: dict[str, Any]) -> None:
         kind = "stream.lagging" if is_lagging else "stream.caught_up"
         data = {"length": found.length, "pending": found.pending, "lag": found.lag, "most": most}
         log.warning(kind, **data)
-        ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
+        events.note(kind, data)
 
 
 SAMPLE = Cycle(name=STATE, period=timedelta(seconds=15), step=sample, is_atomic=False)

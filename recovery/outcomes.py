@@ -8,7 +8,6 @@ was applied without a person and failed. Locks: candidates by id, then records b
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -41,12 +40,7 @@ _SAID = {
 
 def measure_all(pass_seconds: float = _PASS_SECONDS) -> int:
     """Read the endings of runs, and tell their candidates; returns how many events were read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while read := events.consume(READER, _handle):
-        total += read
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds)
 
 
 def _watch(_: dict[str, Any]) -> int:

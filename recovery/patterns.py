@@ -19,9 +19,8 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from execution import ledger
+from execution import events, ledger
 from execution.exceptions import OptionInvalid
 from recovery import conf, fingerprints, mining, templates
 from recovery.exceptions import AlreadyDecided, NotFound
@@ -297,7 +296,7 @@ def tell(kind: str, pattern: FailurePattern, **more: Any) -> None:
         "fingerprint_version": pattern.fingerprint_version,
     }
     told = {key: value for key, value in more.items() if value not in (None, "", {})}
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(about | told)])
+    events.note(kind, about | told)
 
 
 def _choice(what: str, given: str, choices: type[Mode | Category]) -> str:

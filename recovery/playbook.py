@@ -10,11 +10,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
-from execution import ledger
+from execution import events
+from execution.exceptions import NotAllowed
 from recovery import actions
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Risk, SuggestionAction
 
 _CHANGEABLE = frozenset({
@@ -132,7 +131,7 @@ def change(
         raise AlreadyDecided(f"the action {name!r} was changed by somebody else meanwhile; nothing was changed")
     action.refresh_from_db()
     told = {"action": name, "version": action.version, "changed": sorted(changes), "by": by, "reason": reason}
-    ledger.ask_in_transaction("SELECT execution_log_v1('action.changed', NULL, NULL, NULL, NULL, %s)", [Jsonb(told)])
+    events.note("action.changed", told)
     return action
 
 

@@ -109,7 +109,6 @@ SCHEDULE: tuple[Entry, ...] = (
 
 def install_after_migrate(**_: Any) -> None:
     """Install the schedule, the shipped actions, and the lock on what must be earned."""
-    from django.apps import apps
     from django.db import connection
 
     if "recovery_suggestionaction" in connection.introspection.table_names():
@@ -117,7 +116,4 @@ def install_after_migrate(**_: Any) -> None:
 
         playbook.install()
         autonomy.lock_until_earned()
-    if apps.is_installed("django_celery_beat") and "django_celery_beat_periodictask" in (
-        connection.introspection.table_names()
-    ):
-        install(SCHEDULE)
+    install(SCHEDULE)

@@ -22,9 +22,8 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger
+from execution import events
 from execution.cycles import Cycle
 from recovery import conf, kept
 from recovery.exceptions import ExportDamaged, ExportLost, ExportsMisconfigured, Late
@@ -247,7 +246,7 @@ def pending() -> QuerySet[FailurePatternExport]:
 def tell(kind: str, export: FailurePatternExport, **more: str) -> None:
     """Write an event, in the caller's transaction."""
     data = manifest(export) | more
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])
+    events.note(kind, data)
 
 
 UPLOADS = Cycle(name="recovery.upload_exports", period=timedelta(minutes=3), step=upload_pending, is_atomic=False)

@@ -24,10 +24,10 @@ from psycopg.types.json import Jsonb
 
 from execution import events, ids, ledger
 from execution.durations import Duration, seconds
-from execution.exceptions import OptionInvalid
+from execution.exceptions import NotAllowed, OptionInvalid
 from execution.models import Event
 from recovery import addresses, event_kinds, outbox, posting
-from recovery.exceptions import NotAllowed, NotFound
+from recovery.exceptions import NotFound
 from recovery.models import Delivery, EndpointState, OutboxEvent, OutboxState, WebhookEndpoint
 from recovery.posting import Answer
 
@@ -341,7 +341,7 @@ def _message(name: uuid.UUID | str) -> OutboxEvent:
     digits = text.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{8,32}", digits):
         raise NotFound("message", repr(text), "give its id, its event's id, or 8 characters of one")
-    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    span = ids.span(digits)
     rows = OutboxEvent.objects.select_related("endpoint")
     for field in ("id__range", "event_id__range"):
         found = list(rows.filter(**{field: span})[:2])
@@ -358,7 +358,4 @@ def _held(endpoint: Named) -> WebhookEndpoint:
 
 def _note(verb: str, endpoint: WebhookEndpoint, **data: Any) -> None:
     """Write one event about an endpoint, in the caller's transaction."""
-    ledger.ask_in_transaction(
-        "SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)",
-        [f"webhook.{verb}", Jsonb({"endpoint": str(endpoint.pk), "name": endpoint.name, **data})],
-    )
+    events.note(f"webhook.{verb}", {"endpoint": str(endpoint.pk), "name": endpoint.name, **data})

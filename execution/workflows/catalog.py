@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from psycopg.types.json import Jsonb
 
-from execution import conf, ledger
+from execution import conf, events, ledger
 from execution.exceptions import DefinitionInvalid, InputInvalid, WorkflowUnknown
 from execution.skills import SkillOptions
 from execution.workflows import graph, known, planning, reading
@@ -215,9 +214,7 @@ def _keep(definition: Definition, *, text: str, file: str, by: str, around: Know
     )
     if conf.current().workflow_audit:
         about = {"workflow": row.name, "version": row.version, "digest": row.digest, "by": by}
-        ledger.ask_in_transaction(
-            "SELECT execution_log_v1('workflow.registered', NULL, NULL, NULL, NULL, %s)", [Jsonb(about)]
-        )
+        events.note("workflow.registered", about)
     return Stored(row.name, row.version, definition)
 
 

@@ -23,13 +23,12 @@ from django.db.models.functions import Least, Now
 from execution import conf as execution_conf
 from execution import events, ledger, records
 from execution.cycles import Cycle
-from execution.exceptions import OptionInvalid, RecordUnknown
+from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
 from execution.models import Action, Agent, AssessmentKind, Event, Verdict
 from graduation import audits, conf, measures
 from graduation.learn import findings
 from graduation.learn.findings import OVERRIDE, PRODUCER, REVIEW, TRUTH, Finding
 from graduation.models import Case, CaseState
-from recovery.exceptions import NotAllowed
 
 log = structlog.get_logger(__name__)
 
@@ -118,12 +117,7 @@ def _action(outcome: float) -> str:
 
 def read(pass_seconds: float = _PASS_SECONDS) -> int:
     """Open the cases of new verdicts, and let those be looked at of which there are news; returns the events read."""
-    ends_at, total = time.monotonic() + pass_seconds, 0
-    while count := events.consume(READER, _handle):
-        total += count
-        if time.monotonic() > ends_at:
-            break
-    return total
+    return events.consume_for(READER, _handle, seconds=pass_seconds)
 
 
 def adopt(limit: int = 10_000) -> int:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
-from execution import ledger, records, services
-from execution.exceptions import OptionInvalid
+from execution import events, records, services
+from execution.exceptions import NotAllowed, OptionInvalid
 from graduation import envelopes
 from graduation.exceptions import EnvelopeRejected
 from graduation.learn import outcomes
 from graduation.learn.recommending import DEPENDENCY, RETRY, TIGHTEN
 from graduation.models import Importance, Objective, Recommendation, RecommendationState
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 
 Named = Recommendation | uuid.UUID | str
 
@@ -85,7 +83,7 @@ def _decide(row: Recommendation, state: RecommendationState, *, by: str, reason:
     Recommendation.objects.filter(pk=row.pk).update(state=state, decided_by=by, reason=reason, decided_at=Now())
     records.release(f"recommendation:{row.pk}")
     told = {"recommendation": str(row.pk), "kind": row.kind, "key": row.key, "change": row.change, "done": done}
-    _note(f"recommendation.{state}", told | {"by": by, "reason": reason})
+    events.note(f"recommendation.{state}", told | {"by": by, "reason": reason})
 
 
 # What accepting does
@@ -99,7 +97,7 @@ def _tighten(row: Recommendation, word: Word) -> str:
         now = Objective.objects.filter(pk=name).values_list("target", flat=True).first()
         why = "there is no such objective any more" if now is None else f"its target is {now:g}: that would loosen it"
         raise NotAllowed(f"{name} cannot be tightened to {wanted:g}: {why}")
-    _note("objective.tightened", {"objective": name, "target": wanted, "by": word.by, "reason": word.reason})
+    events.note("objective.tightened", {"objective": name, "target": wanted, "by": word.by, "reason": word.reason})
     return f"the target of {name} is {wanted:g}"
 
 
@@ -134,7 +132,3 @@ _ACTS: dict[str, Callable[[Recommendation, Word], str]] = {
     DEPENDENCY: _declare,
     RETRY: _propose,
 }
-
-
-def _note(kind: str, data: dict[str, Any]) -> None:
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, Jsonb(data)])

@@ -15,9 +15,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from execution import ledger, records
+from execution import events, ledger, records
 from execution.exceptions import OptionInvalid
 from execution.models import Assessment, AssessmentKind, Service, Tier
 from execution.workflows.expressions import nearest
@@ -313,5 +312,4 @@ def _until(moment: datetime | None) -> str:
 
 def _note(kind: str, service: str, by: str, reason: str, **more: Any) -> None:
     told = {name: one.isoformat() if isinstance(one, datetime) else one for name, one in more.items()}
-    data = Jsonb({"service": service, "by": by, "reason": reason, **told})
-    ledger.ask_in_transaction("SELECT execution_log_v1(%s, NULL, NULL, NULL, NULL, %s)", [kind, data])
+    events.note(kind, {"service": service, "by": by, "reason": reason, **told})

@@ -13,8 +13,8 @@ from execution import words
 from execution.admin import shown
 from execution.admin.lists import PlainAdmin, among
 from execution.admin.reasons import action
+from execution.exceptions import NotAllowed
 from recovery import candidates, decisions
-from recovery.exceptions import NotAllowed
 from recovery.models import CandidateState, RecoveryCandidate, Source, Stage, SuggestionProvenance
 
 if TYPE_CHECKING:

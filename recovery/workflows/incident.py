@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field
 
 from execution import records, skill, words
 from execution.context import Context
+from execution.exceptions import NotAllowed
 from execution.models import Assessment, Verdict
 from recovery import advice, conf, incidents, remedies
-from recovery.exceptions import NotAllowed
 from recovery.models import Incident, Window
 from recovery.occurrences import OWN_PRODUCER
 from recovery.remedies import Plan

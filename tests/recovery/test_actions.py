@@ -4,12 +4,12 @@ import pytest
 from django.db import transaction
 
 from execution import runs, skills, why
-from execution.exceptions import CeleriacError, NotPossible
+from execution.exceptions import CeleriacError, NotAllowed, NotPossible
 from execution.models import Breaker, Event, Run, RunState, Step
 from execution.workflows import catalog
 from recovery import actions, playbook
 from recovery.actions import Target
-from recovery.exceptions import NotAllowed, NotFound
+from recovery.exceptions import NotFound
 from tests.execution.test_commands import state_of
 from tests.hands import MARKS, finish
 from tests.recovery import failed

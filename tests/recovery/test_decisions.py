@@ -7,9 +7,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from execution import runs
+from execution.exceptions import NotAllowed
 from execution.models import Event, Run, Step, Timer
 from recovery import actions, candidates, decisions, evaluator, outcomes, playbook
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import ActionRecord, RecoveryCandidate, SuggestionAction
 from tests.hands import MARKS, side_by_side
 from tests.recovery import failed

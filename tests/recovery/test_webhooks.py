@@ -12,10 +12,10 @@ from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from execution import doctor, ids, ledger
-from execution.exceptions import OptionInvalid
+from execution.exceptions import NotAllowed, OptionInvalid
 from execution.models import Event
 from recovery import courier, event_kinds, outbox, webhooks
-from recovery.exceptions import NotAllowed, NotFound
+from recovery.exceptions import NotFound
 from recovery.models import Delivery, OutboxEvent, WebhookEndpoint
 from tests.conftest import REPOSITORY
 from tests.execution.test_commands import document, refused, typed

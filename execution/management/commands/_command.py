@@ -25,6 +25,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from execution import ids
 from execution.exceptions import CeleriacError
 
 SHORTEST_PREFIX = 8
@@ -115,7 +116,7 @@ def beginning(text: str, *tables: tuple[QuerySet[Any], str]) -> uuid.UUID | None
         raise CommandError(
             f"{text!r} is too short for the beginning of an id: give at least {SHORTEST_PREFIX} characters of it"
         )
-    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    span = ids.span(digits)
     found: set[uuid.UUID] = set()
     for rows, column in tables:
         found = found or set(rows.filter(pk__range=span).order_by("pk").values_list(column, flat=True)[:6])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from execution import words
+from execution import ids, words
 from execution.management.commands import _command
 from execution.management.commands._command import table
 from execution.management.commands._verbs import VerbsCommand
@@ -102,7 +101,7 @@ def _find(text: str) -> FailureMatch:
             f"{text!r} is too short for the beginning of an id: "
             f"give at least {_command.SHORTEST_PREFIX} characters of it"
         )
-    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    span = ids.span(digits)
     found = list(FailureMatch.objects.filter(pk__range=span).order_by("pk").values_list("pk", flat=True)[:6])
     if len(found) > 1:
         names = "\n  ".join(str(one) for one in found[:5])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from execution import words
+from execution import ids, words
 from execution.management.commands._command import SHORTEST_PREFIX, table
 from execution.management.commands._verbs import VerbsCommand
 from recovery import incidents, remedies
@@ -130,7 +129,7 @@ def _find(text: str) -> Incident:
         return incidents.get(text.strip())
     if len(digits) < SHORTEST_PREFIX:
         raise CommandError(f"{text!r} is too short: give at least {SHORTEST_PREFIX} characters of the id")
-    span = (uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f")))
+    span = ids.span(digits)
     found = list(Incident.objects.filter(pk__range=span).order_by("id")[:6])
     if len(found) > 1:
         names = "\n  ".join(str(one.id) for one in found[:5])

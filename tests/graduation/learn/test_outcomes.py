@@ -14,11 +14,10 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from execution import agents, ids, ledger, records, runs
-from execution.exceptions import OptionInvalid, RecordUnknown
+from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
 from execution.models import Agent, Assessment, Event, RecordHold, Run, Step, Verdict
 from graduation.learn import findings, outcomes
 from graduation.models import Case, Evaluator, Score
-from recovery.exceptions import NotAllowed
 from recovery.models import RecoveryCandidate
 from tests.conftest import REPOSITORY
 from tests.execution.test_commands import document, refused, typed

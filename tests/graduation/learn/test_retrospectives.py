@@ -6,14 +6,14 @@ import pytest
 from django.utils import timezone
 
 from execution import records, services, tunables
-from execution.exceptions import OptionInvalid
+from execution.exceptions import NotAllowed, OptionInvalid
 from execution.models import Agent, Assessment, Event, RecordHold, Service, ServiceDependency, Tunable
 from graduation.exceptions import EnvelopeRejected
 from graduation.learn import outcomes, recommendations, recommending, retrospectives
 from graduation.learn.recommending import Trouble
 from graduation.models import Bucket, Envelope, Objective, ObjectiveState, Recommendation, Retrospective
 from recovery import incidents
-from recovery.exceptions import AlreadyDecided, NotAllowed, NotFound
+from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Incident, Window
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS, side_by_side
