@@ -94,6 +94,7 @@ INSTALLED_APPS = [
     "execution",
     "recovery",
     "graduation",
+    "config.example",
 ]
 
 # The extra `web` brings WhiteNoise, with which any WSGI server serves the admin's style sheets.
