@@ -16,8 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from drain3.drain import Drain
-
 from recovery.masks import MASK, mask
 
 VERSION = 1
@@ -224,6 +222,8 @@ def _fits(template: Words, words: Words) -> bool:
 
 def _alike(templates: Sequence[Template]) -> list[list[Template]]:
     """Return templates of one leaf as Drain groups them, coarsely: half of the words are the same."""
+    from drain3.drain import Drain
+
     drain = Drain(depth=3, sim_th=ALIKE, max_children=10_000, param_str=ANY)
     groups: dict[int, list[Template]] = defaultdict(list)
     for template in templates:

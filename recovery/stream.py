@@ -22,7 +22,6 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any
 
-import redis
 import structlog
 from django.db import transaction
 from django.db.models import QuerySet
@@ -181,6 +180,8 @@ class Consumer:
 
     def _in_group(self, ask: Callable[[], Any]) -> Any:
         """Ask, making the group anew where the server has lost it."""
+        import redis
+
         try:
             return ask()
         except redis.ResponseError as error:
@@ -265,6 +266,8 @@ class Consumer:
 
 def make_group(server: Server) -> None:
     """Make the group, and the stream where there is none; entries that are there already will be read."""
+    import redis
+
     try:
         server.xgroup_create(key(), GROUP, id="0", mkstream=True)
     except redis.ResponseError as error:
@@ -304,7 +307,7 @@ def work(*, evaluate: Evaluate | None = None, seconds: float = PASS_SECONDS) -> 
         return 0
     try:
         return _work(server, evaluate or _evaluator, until=time.monotonic() + seconds)
-    except (redis.RedisError, OSError) as error:
+    except redis_server.away() as error:
         log.warning("stream.away", error=str(error))
         return 0
 

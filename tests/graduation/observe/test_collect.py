@@ -108,15 +108,16 @@ class TestCounting:
                     "SELECT execution_log_v1('step.completed', %s, %s, NULL, 1, jsonb_build_object('attempt', 1))",
                     [run.pk, run.pk],
                 )
-                assert is_read.wait(20)
+                is_written.set()
+                assert is_read.wait(30)
 
         def early():
-            time.sleep(0.2)
+            assert is_written.wait(30)
             hands.perform(add.start(left=1, right=2))
             attempts.collect()
             is_read.set()
 
-        is_read = threading.Event()
+        is_written, is_read = threading.Event(), threading.Event()
         side_by_side(late, early)
         before = counts()
         left = attempts.collect()
