@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 QUEUE = "celeriac"
@@ -54,6 +56,15 @@ SCHEDULE = (
         description="Counts the calls that the log tells of, and keeps a snapshot of what depends on what.",
     ),
 )
+
+
+def of_apps() -> list[Entry]:
+    """Return the cycles of every installed app: those of its module `schedule`, where it has one."""
+    from django.apps import apps
+
+    names = [f"{app.name}.schedule" for app in apps.get_app_configs()]
+    found = [getattr(import_module(name), "SCHEDULE", ()) for name in names if find_spec(name) is not None]
+    return [entry for entries in found for entry in entries if isinstance(entry, Entry)]
 
 
 def install(entries: Iterable[Entry]) -> int:

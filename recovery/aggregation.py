@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -96,8 +96,9 @@ def export(found: FailureNight) -> None:
 
 
 def export_pending() -> int:
-    """Export the nights that were cut off before they were; returns how many."""
-    pending = list(FailureNight.objects.filter(exported_at__isnull=True).order_by("night")[:100])
+    """Export the nights that were cut off before they were, and anew those whose bytes were lost; returns how many."""
+    wanted = Q(exported_at__isnull=True) | Q(night__in=exports.lost_nights())
+    pending = list(FailureNight.objects.filter(wanted).order_by("night")[:100])
     for found in pending:
         export(found)
     return len(pending)

@@ -2,14 +2,14 @@
 
 A letter from Redis goes through a stream of its own before its original is acknowledged, and from there to a row that
 is unique by its original: a crash anywhere between gives one letter, never two and never none. A handler's letter is
-written in the transaction that gives the handler up.
+written in the transaction that gives the handler up. What was decided long ago leaves; what waits stays.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DataError, transaction
@@ -17,14 +17,16 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from execution import events, ids
+from execution.cycles import Cycle
 from recovery import conf, redis_server
 from recovery.exceptions import AlreadyDecided, NotFound
-from recovery.models import CandidateState, DeadLetter, RecoveryCandidate
+from recovery.models import CandidateState, DeadLetter, Handling, HandlingState, RecoveryCandidate
 from recovery.redis_server import Server
 
 HANDLER = "handler:"
 """What the queue of a handler's letters begins with."""
 PAGE = 200
+FORGOTTEN_AT_ONCE = 10_000
 REASON_MOST = 4000
 
 
@@ -94,9 +96,10 @@ def waiting() -> QuerySet[DeadLetter]:
     return DeadLetter.objects.filter(replayed_at=None).order_by("-id")
 
 
-def count_of(queue: str, beginning: str) -> int:
-    """Return how many letters a queue has whose originals begin so."""
-    return DeadLetter.objects.filter(queue=queue, original_id__startswith=beginning).count()
+def lives_of(queue: str, original: str) -> int:
+    """Return how often an original has died in a queue: the number of its latest letter, whichever are forgotten."""
+    found = DeadLetter.objects.filter(queue=queue, original_id__startswith=f"{original}/").order_by("-id").first()
+    return int(found.original_id.rpartition("/")[2]) if found else 0
 
 
 def between(since: datetime | None, until: datetime | None, *, queue: str = "") -> QuerySet[DeadLetter]:
@@ -179,6 +182,24 @@ def _candidate_of(letter: DeadLetter) -> uuid.UUID | None:
 def _named(letter: DeadLetter) -> str:
     found = _candidate_of(letter)
     return str(found) if found else f"in {json.dumps(letter.body)[:200]}"
+
+
+# Letting go
+
+
+def forget(limit: int = FORGOTTEN_AT_ONCE) -> int:
+    """Remove letters that were replayed or dismissed long ago, the oldest first; returns how many.
+
+    With a dismissed letter of a handler goes what the handler was given: nobody can replay it any more.
+    """
+    decided = DeadLetter.objects.filter(replayed_at__lt=Now() - timedelta(days=conf.current().dead_letter_days))
+    gone = list(decided.order_by("id").values_list("id", "queue", "is_dismissed", "body")[:limit])
+    given = [body["handling"] for _, queue, is_over, body in gone if is_over and queue.startswith(HANDLER)]
+    Handling.objects.filter(pk__in=given, state=HandlingState.DEAD).delete()
+    return DeadLetter.objects.filter(pk__in=[row[0] for row in gone]).delete()[0]
+
+
+FORGET = Cycle(name="recovery.forget_dead_letters", period=timedelta(hours=1), step=lambda _: forget())
 
 
 def _note(kind: str, letter: DeadLetter, **more: Any) -> None:

@@ -64,9 +64,13 @@ def _digest(*parts: str) -> str:
 
 def stack_of(error: dict[str, Any]) -> Stack:
     """Return what counts of the traceback that the ledger keeps of an error; empty where nothing of it is in-app."""
-    text = _without_message(str(error.get("traceback") or ""), error)
-    blocks = _blocks(text)
-    for block in reversed(blocks):
+    return _stack_in(_without_message(str(error.get("traceback") or ""), error))
+
+
+@lru_cache(maxsize=500)
+def _stack_in(text: str) -> Stack:
+    """Return what counts of a traceback; failures come by the thousand, and their stacks are the same ones."""
+    for block in reversed(_blocks(text)):
         head, leaves = _parted(block)
         if frames := _in_app(head):
             return Stack(frames=frames, leaves=leaves)

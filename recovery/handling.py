@@ -257,7 +257,7 @@ def _bury(row: Handling, hold: Hold, reason: str) -> bool:
     if not _end(hold, state=HandlingState.DEAD, ended_at=Now(), last_error=reason):
         return False
     queue = f"{dead_letters.HANDLER}{row.handler}"
-    lives = dead_letters.count_of(queue, f"{row.event_id}/")
+    lives = dead_letters.lives_of(queue, str(row.event_id))
     dead_letters.keep(
         queue=queue, original_id=f"{row.event_id}/{lives + 1}", reason=reason, tries=row.try_count,
         body={"handling": str(row.pk), "handler": row.handler, "event": row.event},

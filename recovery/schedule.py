@@ -45,6 +45,12 @@ SCHEDULE: tuple[Entry, ...] = (
         description="Removes what handlers did with events of long ago.",
     ),
     Entry(
+        name="celeriac: forget dead letters",
+        task="recovery.forget_dead_letters",
+        at="03:30",
+        description="Removes dead letters that were replayed or dismissed long ago.",
+    ),
+    Entry(
         name="celeriac: take in failures",
         task="recovery.take_in_failures",
         every=timedelta(seconds=1),

@@ -48,6 +48,13 @@ redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 
+# What is added in one go is added while nobody else adds: a full stream stays as long as it may be.
+_ADD = """
+local added = math.min(math.max(ARGV[1] - redis.call('XLEN', KEYS[1]), 0), #ARGV - 2)
+for place = 3, added + 2 do redis.call('XADD', KEYS[1], '*', ARGV[2], ARGV[place]) end
+return added
+"""
+
 Evaluate = Callable[..., Collection[uuid.UUID]]
 """Takes candidates' ids, `source` and `by`; returns the ids that need no evaluation any more."""
 
@@ -70,13 +77,11 @@ def _add(ids: Sequence[uuid.UUID]) -> int:
 
 def _put(server: Server, ids: Sequence[uuid.UUID]) -> int:
     """Add as many as there is room for; returns how many."""
-    room = max(conf.current().stream_most - int(server.xlen(key())), 0)
-    if room < len(ids):
-        log.warning("stream.full", left_out=len(ids) - room, most=conf.current().stream_most)
-    with server.pipeline(transaction=False) as pipe:
-        for one in ids[:room]:
-            pipe.xadd(key(), {FIELD: str(one)})
-        return len(pipe.execute())
+    most = conf.current().stream_most
+    added = int(server.eval(_ADD, 1, key(), most, FIELD, *map(str, ids)))
+    if added < len(ids):
+        log.warning("stream.full", left_out=len(ids) - added, most=most)
+    return added
 
 
 # What it holds

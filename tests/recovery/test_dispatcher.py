@@ -172,6 +172,11 @@ class TestFanOut:
         assert not kinds & {"handler.gave_up", "letter.died"}
 
 
+def long_ago():
+    """Return a moment that retention has left behind."""
+    return timezone.now() - timedelta(days=31)
+
+
 class TestTries:
     def test_backoff_and_dead_letter(self):
         """A handler that fails is tried again later and later, and ends as a dead letter with its reason; replay is once."""
@@ -234,6 +239,30 @@ class TestTries:
             if life == 1:
                 dead_letters.replay(letter, by="ann")
         assert DeadLetter.objects.count() == 2
+
+    def test_dies_again_when_an_earlier_letter_is_forgotten(self):
+        """Retention of the first letter takes no later one its name; with a dismissed one goes what was given up."""
+
+        @dispatcher.on("tests.seen", name="tests.fails")
+        def fails(event):
+            raise ValueError("still")
+
+        event_id = happen()
+        dispatcher.dispatch()
+        for life in (1, 2, 3):
+            Handling.objects.update(try_count=4, due_at=timezone.now())
+            handle_due("tests.fails")
+            letter = DeadLetter.objects.get(replayed_at=None)
+            assert letter.original_id == f"{event_id}/{life}"
+            if life < 3:
+                dead_letters.replay(letter, by="ann")
+            if life == 2:
+                DeadLetter.objects.filter(original_id=f"{event_id}/1").update(replayed_at=long_ago())
+                assert dead_letters.forget() == 1
+        dead_letters.dismiss(letter, by="ann")
+        DeadLetter.objects.filter(pk=letter.pk).update(replayed_at=long_ago())
+        assert (dead_letters.forget(), Handling.objects.count()) == (1, 0)
+        assert DeadLetter.objects.get().original_id == f"{event_id}/2"
 
     def test_killed_at_its_last_try(self):
         """A try that nobody answers counts: after the last one it is given up, and not begun again."""

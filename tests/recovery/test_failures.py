@@ -1,5 +1,9 @@
 """Intake: every attempt that failed, was lost, crashed or was parked has one row, however often the log is read."""
 
+import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from decimal import Decimal
 
@@ -13,7 +17,9 @@ from recovery import candidates, failures, fingerprints, patterns, templates
 from recovery.exceptions import NotFound
 from recovery.models import ENDED, FailureMatch, FailurePattern, FailureTemplate, RecoveryCandidate
 from tests import failure_skills as skills
+from tests.conftest import wait_until
 from tests.hands import MARKS, make_due, side_by_side
+from tests.workers import test_environment as environment
 
 pytestmark = MARKS
 
@@ -159,6 +165,33 @@ class TestReading:
         failures.take_in()
         assert FailureMatch.objects.count() == len(made)
         assert FailureTemplate.objects.count() == 1
+
+    def test_killed_between_anything(self, failed, tmp_path):
+        """An intake that is killed before or after its commit loses nothing and takes nothing in twice."""
+        made = [failed(take_in=False) for _ in range(3)]
+        for place in ("_write", "candidates.open_for", "_tell", "events.consume_for"):
+            mark = tmp_path / place
+            program = (
+                "import django, pathlib, time; django.setup()\n"
+                "from recovery import failures\n"
+                f"real = failures.{place}\n"
+                f"def slow(*given, **named):\n    real(*given, **named); pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n"
+                f"failures.{place} = slow\n"
+                "failures.take_in()\n"
+            )
+            process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | environment())
+            wait_until(mark.exists, message=f"it has done {place}")
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            assert FailureMatch.objects.count() == (len(made) if place == "events.consume_for" else 0)
+        failures.take_in()
+        for table in (FailureMatch, RecoveryCandidate):
+            assert sorted(table.objects.values_list("run_id", flat=True)) == sorted(run.id for run in made)
+        for kind in ("failure.recognised", "candidate.opened"):
+            assert sorted(Event.objects.filter(kind=kind).values_list("run_id", flat=True)) == sorted(
+                run.id for run in made
+            )
+        assert FailureTemplate.objects.get().count == len(made)
 
     def test_rolled_back(self, failed, monkeypatch):
         """A batch whose candidates cannot be opened leaves nothing, and is taken in the next time."""

@@ -13,7 +13,7 @@ from django.utils import timezone
 from execution.exceptions import OptionInvalid
 from execution.models import CycleState, Event
 from execution.schedule import Entry, install
-from recovery import aggregation, candidates, failures, fingerprints, patterns, schedule, templates
+from recovery import aggregation, candidates, failures, fingerprints, kept, patterns, schedule, templates
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import FailureMatch, FailureNight, FailurePattern, FailurePatternExport, RecoveryCandidate
 from tests.hands import MARKS, side_by_side
@@ -355,6 +355,39 @@ def test_real_export(transactional_db, folder, exported, monkeypatch):
     export = FailurePatternExport.objects.get()
     assert (export.night, export.line_count, export.state) == (NIGHT, 1, "uploaded")
     assert night.exported_at is not None
+
+
+@pytest.mark.parametrize("kept_on", ["", "a-host-that-is-gone"])
+def test_export_whose_bytes_are_lost_is_made_anew(transactional_db, bucket, exported, monkeypatch, kept_on):
+    """A night that waits for its upload for over an hour, and whose bytes nobody has any more, is exported all the same."""
+    monkeypatch.setattr(aggregation.exports, "export_night", REAL)
+    for _ in range(3):
+        failed()
+    bucket.break_next(*["500"] * 5)
+    aggregation.aggregate(NIGHT)
+    export = FailurePatternExport.objects.get()
+    kept.path_of(export).unlink()
+    FailurePatternExport.objects.update(kept_on=kept_on or kept.host())
+    assert (aggregation.export_pending(), bucket.names()) == (0, [])
+    FailurePatternExport.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    assert (aggregation.export_pending(), aggregation.export_pending()) == (1, 0)
+    export.refresh_from_db()
+    assert (export.state, export.line_count, export.digest[:12] in export.name) == ("uploaded", 1, True)
+    assert len(bucket.names()) == 2, "the object and its manifest"
+
+
+def test_export_that_only_waits_is_left_alone(transactional_db, bucket, exported, monkeypatch):
+    """What is kept here, and what a storage that is away may have, is made by nobody a second time."""
+    monkeypatch.setattr(aggregation.exports, "export_night", REAL)
+    for _ in range(3):
+        failed()
+    bucket.break_next(*["500"] * 5)
+    aggregation.aggregate(NIGHT)
+    FailurePatternExport.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    assert aggregation.export_pending() == 0
+    kept.path_of(FailurePatternExport.objects.get()).unlink()
+    bucket.break_next(*["500"] * 6, method="HEAD")
+    assert aggregation.export_pending() == 0
 
 
 def test_intake_and_aggregation_do_not_block_each_other(transactional_db):

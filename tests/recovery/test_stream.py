@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from config import substrate
 from execution import ids
-from execution.models import Event
+from execution.models import CycleState, Event
 from recovery import dead_letters, queue, redis_server, stream
 from recovery.models import DeadLetter, RecoveryCandidate
-from tests.hands import MARKS
+from tests.hands import MARKS, side_by_side
 from tests.recovery.stream_rows import candidates, evaluate, open_count
 
 pytestmark = MARKS
@@ -329,6 +329,30 @@ class TestDeadLetters:
         stream.add([ids.new()])
         work()
         assert DeadLetter.objects.get().reason == "there is no such candidate"
+
+    def test_decided_letters_leave_after_a_while(self):
+        """What was replayed or dismissed long ago is removed, so many at once; what waits stays, however old it is."""
+        long_ago = timezone.now() - timedelta(days=31)
+        for name in ("waits", "replayed", "dismissed", "lately"):
+            dead_letters.keep(queue="stream", original_id=name, body={}, reason="r", tries=5)
+        rows = DeadLetter.objects
+        rows.update(died_at=long_ago)
+        rows.filter(original_id__in=["replayed", "dismissed"]).update(replayed_at=long_ago, replayed_by="ann")
+        rows.filter(original_id="lately").update(replayed_at=timezone.now() - timedelta(days=29), is_dismissed=True)
+        assert [dead_letters.forget(limit=1) for _ in range(3)] == [1, 1, 0]
+        assert set(rows.values_list("original_id", flat=True)) == {"waits", "lately"}
+
+    def test_passes_that_forget_do_each_other_no_harm(self):
+        """Two at once remove each letter once; by the task that beat sends."""
+        from recovery import tasks
+
+        DeadLetter.objects.bulk_create(
+            DeadLetter(queue="q", original_id=str(n), body={}, replayed_at=timezone.now() - timedelta(days=31))
+            for n in range(50)
+        )
+        assert sum(side_by_side(dead_letters.forget, dead_letters.forget)) == 50
+        tasks.forget_dead_letters()
+        assert CycleState.objects.get(pk=dead_letters.FORGET.name).error_count == 0
 
     def test_crash_between_letter_and_acknowledgement(self, server):
         """The entry is buried again; there is one dead letter."""
