@@ -23,7 +23,7 @@ from execution import agents, events, people, records
 from execution.cycles import Cycle
 from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
 from execution.models import Agent, Event, Level, RecordParent, Verdict
-from graduation import measures, trials
+from graduation import measures, testimony, trials
 from graduation.models import Evidence, Offer, OfferState
 from recovery.exceptions import AlreadyDecided, NotFound
 
@@ -350,7 +350,7 @@ def _answer(agent_id: uuid.UUID, event: Event) -> None:
     verdict = Verdict.objects.filter(pk=event.data["id"]).first() if _is_urgent(event) else None
     if verdict is not None and verdict.outcome_of is None:
         answer(verdict)
-    elif verdict is not None and _is_critical(verdict):
+    elif verdict is not None and _is_critical(verdict) and not _is_own(verdict):
         reason = verdict.reasoning or "a decision had a critical outcome"
         breach(agent_id, "critical", reason=reason, parents=[verdict])
 
@@ -358,6 +358,11 @@ def _answer(agent_id: uuid.UUID, event: Event) -> None:
 def _is_critical(outcome: Verdict) -> bool:
     """Whether an outcome needs no statistics."""
     return outcome.data.get("severity") == "critical" and (outcome.outcome or 0.0) < 0.5
+
+
+def _is_own(outcome: Verdict) -> bool:
+    decision = Verdict.objects.filter(pk=outcome.outcome_of).first() if outcome.outcome_of else None
+    return decision is not None and testimony.is_own(outcome, decision)
 
 
 def _by_levels(levels: int) -> Severity:

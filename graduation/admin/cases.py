@@ -43,7 +43,7 @@ class CaseAdmin(PlainAdmin):
     ]
 
     def has_resolve_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("graduation.resolve_case")
+        return request.user.has_perm(outcomes.RESOLVE)
 
     @admin.display(description="next look")
     def next_look(self, case: Case) -> str:

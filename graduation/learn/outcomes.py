@@ -21,7 +21,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 
 from execution import conf as execution_conf
-from execution import events, ledger, records
+from execution import events, ledger, people, records
 from execution.cycles import Cycle
 from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
 from execution.models import Action, Agent, AssessmentKind, Event, Verdict
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 READER = "graduation.outcomes"
 KIND = "outcome"
+RESOLVE = "graduation.resolve_case"
+"""The permission to say what became of a verdict."""
 OUTCOMES = (0.0, 0.5, 1.0)
 _FIRST_LOOK, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=6)
 _PASS_SECONDS = 20.0
@@ -48,9 +50,12 @@ _ENDS_OF_STEPS = frozenset({"step.completed", "step.failed"})
 
 
 def override(verdict: records.Named, outcome: float, *, by: str, reason: str) -> Verdict:
-    """Let a person say what became of a verdict; it goes before everything else. Returns the verdict that says it."""
-    how = OVERRIDE if outcome < 1 else REVIEW
-    return _give(verdict, outcome, how=how, producer=person(by), reason=_why(reason))
+    """Let a person, by the name of an account, say what became of a verdict; it goes before everything else.
+
+    Returns the verdict that says it.
+    """
+    how, name = OVERRIDE if outcome < 1 else REVIEW, people.deciding(people.named(by), RESOLVE)
+    return _give(verdict, outcome, how=how, producer=name, reason=_why(reason))
 
 
 def truth(verdict: records.Named, outcome: float, *, source: str, reason: str = "") -> Verdict:
@@ -58,15 +63,6 @@ def truth(verdict: records.Named, outcome: float, *, source: str, reason: str = 
     if not source.strip():
         raise OptionInvalid("the truth has a source: say where it is known from")
     return _give(verdict, outcome, how=TRUTH, producer=source, reason=reason or f"{source} says so")
-
-
-def person(name: str) -> str:
-    """Return the name of a person who decides; an agent's name is refused."""
-    if not name.strip():
-        raise NotAllowed("only a person may do this: say who")
-    if Agent.objects.filter(name=name).exists():
-        raise NotAllowed(f"{name!r} is an agent: only a person may do this")
-    return name
 
 
 def _why(reason: str) -> str:

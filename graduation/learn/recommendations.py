@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models.functions import Now
 
-from execution import events, records, services
+from execution import events, people, records, services
 from execution.exceptions import NotAllowed, OptionInvalid
 from graduation import envelopes
 from graduation.exceptions import EnvelopeRejected
-from graduation.learn import outcomes
 from graduation.learn.recommending import DEPENDENCY, RETRY, TIGHTEN
 from graduation.models import Importance, Objective, Recommendation, RecommendationState
 from recovery.exceptions import AlreadyDecided, NotFound
 
+DECIDE = "graduation.decide_recommendation"
+"""The permission to decide about recommendations."""
 Named = Recommendation | uuid.UUID | str
 
 
@@ -40,7 +41,7 @@ def get(named: Named) -> Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a person said: who, and why."""
+    """What a person said: who, by the name of an account, and why."""
 
     by: str
     reason: str
@@ -70,7 +71,7 @@ def decline(recommendation: Named, *, by: str, reason: str) -> None:
 
 def _hold(named: Named, by: str, reason: str) -> Recommendation:
     """Lock an open recommendation for a person who says why."""
-    outcomes.person(by)
+    people.deciding(people.named(by), DECIDE)
     if not reason.strip():
         raise OptionInvalid("a decision says why: give a reason")
     row = Recommendation.objects.select_for_update().get(pk=get(named).pk)

@@ -6,7 +6,6 @@ warning, and neither healthy nor breached. A verdict on the agent itself is no d
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ import structlog
 from django.utils import timezone
 
 from execution.models import Agent, AssessmentKind, Verdict
-from graduation import conf, measures
+from graduation import conf, measures, testimony
 from graduation.measures import Decision, Share, State
 from graduation.models import Objective, ObjectiveState, Origin, Standing
 from graduation.observe import standing
@@ -115,14 +114,8 @@ def decisions(indicator: OfVerdicts, start: datetime, until: datetime) -> list[D
     rows = Verdict.objects.filter(agent_id=agent, outcome_of=None, created_at__gte=start, created_at__lt=until)
     rows = rows.exclude(subject=indicator.of).exclude(agent_id=None).order_by("-id")
     found = list((rows.filter(kind__in=indicator.kinds) if indicator.kinds else rows)[:MOST])
-    outcomes = _outcomes([one.pk for one in found])
+    outcomes = testimony.latest(found)
     return [_decision(one, outcomes.get(one.pk)) for one in reversed(found)]
-
-
-def _outcomes(ids: list[uuid.UUID]) -> dict[uuid.UUID | None, Verdict]:
-    """Return the latest word on each of some verdicts."""
-    rows = Verdict.objects.raw("SELECT * FROM execution_verdict WHERE outcome_of = ANY(%s) ORDER BY id", [ids])
-    return {one.outcome_of: one for one in rows}
 
 
 def _decision(verdict: Verdict, outcome: Verdict | None) -> Decision:

@@ -2,7 +2,8 @@
 
 Records are of changes: a status where it is another one, or once a day; a burn rate once for each alarm; a breach once,
 when the objective comes to have used all that it allows, and again only after it was well meanwhile. All of it is
-written with the state that says so, in one transaction, so that a pass that dies in between tells nothing twice.
+written with the state that says so, in one transaction, so that a pass that dies in between tells nothing twice; and an
+agent falls in the transaction in which its breach is recorded. Locks: the objective's state, then the ladder's.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from execution import records
-from execution.models import Agent, Assessment, AssessmentKind
-from graduation import measures
+from execution.models import Agent, Assessment, AssessmentKind, Verdict
+from graduation import ladder, measures
 from graduation.models import Objective, ObjectiveState, Standing
 from graduation.observe import buckets, burn, calendars
 from graduation.observe.burn import LEAST_BAD, LEAST_TOTAL, Reading
 
 PRODUCER = "graduation.collect"
-BREACH = "quality_breach"
 DAILY = timedelta(hours=24)
 _WELL = (Standing.HEALTHY, Standing.WARNING)
 
@@ -127,18 +127,19 @@ def _tell_alarms(objective: Objective, state: ObjectiveState, found: Found, pare
 
 def _tell_breach(objective: Objective, state: ObjectiveState, found: Found, parent: Assessment | None) -> None:
     if found.is_breach and not state.is_breached:
-        state.breach_id = _judge(objective, found, parent).id
-        state.is_breached = True
+        breach = _judge(objective, found, parent)
+        ladder.answer(breach)
+        state.breach_id, state.is_breached = breach.id, True
     elif not found.is_breach and found.standing in _WELL:
         state.is_breached = False
 
 
-def _judge(objective: Objective, found: Found, parent: Assessment | None) -> Any:
+def _judge(objective: Objective, found: Found, parent: Assessment | None) -> Verdict:
     allowed = 1 - objective.target
     severity = severity_of(found.consumed or 1.0)
     kind, _, name = objective.subject.partition(":")
     return records.judge(
-        BREACH,
+        ladder.BREACH,
         subject=objective.subject,
         action="flag",
         producer=PRODUCER,

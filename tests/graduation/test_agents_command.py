@@ -93,7 +93,7 @@ class TestDecide:
             == "scout is observer; it was autonomous"
         )
         assert "permission" in refused(
-            "agents", "promote", "scout", "advisor", "--by", person("eva", may_raise=False), "--reason", "please"
+            "agents", "promote", "scout", "advisor", "--by", person("eva", may_decide=False), "--reason", "please"
         )
 
     def test_lock_and_unlock(self, scout):

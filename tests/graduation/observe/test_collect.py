@@ -14,13 +14,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from execution import records, runs
-from execution.models import Agent, Assessment, Attempt, Event, Run, Verdict
-from graduation import objectives
+from execution.models import Agent, Assessment, Attempt, Event, Level, Run, Verdict
+from graduation import ladder, objectives
 from graduation.models import Bucket, Objective, ObjectiveState
 from graduation.observe import attempts, buckets, calendars, collect, judgments, standing
 from graduation.observe.buckets import Minute
 from tests.execution.test_commands import typed
-from tests.hands import MARKS, side_by_side
+from tests.hands import MARKS, open_run, side_by_side
 from tests.skills import add, total
 from tests.workers import test_environment as environment
 
@@ -364,6 +364,43 @@ class TestJudgments:
             "critical",
         )
         assert self.state().total == 35
+
+    def test_agent_falls_in_the_transaction_of_its_breach(self, declared, hands, monkeypatch):
+        """When a breach is recorded its agent has fallen, and its next claim is refused; no breach, no fall; and once."""
+        scout = Agent.objects.create(name="scout", level=Level.FULLY_AUTONOMOUS)
+        run = open_run("tests.add", agent="scout")
+        run.steps.update(level=Level.LIMITED_AUTONOMOUS)
+        self.decide(20)
+        self.decide(15, 0.0, how="override")
+
+        def die(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ObjectiveState, "save", die)
+            with pytest.raises(KeyboardInterrupt):
+                self.state()
+        scout.refresh_from_db()
+        assert (scout.level, Verdict.objects.filter(kind="quality_breach").count()) == (Level.FULLY_AUTONOMOUS, 0)
+        self.state()
+        scout.refresh_from_db()
+        [breach] = Verdict.objects.filter(kind="quality_breach")
+        [change] = Verdict.objects.filter(kind="autonomy_change")
+        assert (scout.level, change.parents) == (Level.OBSERVER, [breach.id])
+        assert hands.claim(run).reason == "autonomy"
+        self.state()
+        ladder.take_all()
+        assert Verdict.objects.filter(kind="autonomy_change").count() == 1
+
+    def test_own_word_is_no_evidence(self, declared):
+        """What an agent says of its own decisions makes it neither good nor bad."""
+        scout = Agent.objects.create(name="scout")
+        self.decide(40, None)
+        for one in Verdict.objects.filter(agent_id=scout.pk):
+            records.judge(
+                "outcome", subject=one.subject, action="approve", producer="x", agent=scout, outcome_of=one, outcome=1
+            )
+        assert (self.state().standing, self.state().total) == ("no_data", 0)
 
     def test_calibration(self, declared):
         """Calibration is judged by its error, once enough outcomes are known."""
