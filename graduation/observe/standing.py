@@ -8,7 +8,7 @@ agent falls in the transaction in which its breach is recorded. Locks: the objec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,19 +60,23 @@ def by_counts(objective: Objective, now: datetime) -> Found:
         total=counts.total,
         is_breach=not error and is_heard and (reading.consumed or 0) >= 1,
         data=_told(reading) | ({"error": error} if error else {}),
-        alarms={name: data for name, data, is_alarming in _burns(reading) if is_alarming},
+        alarms=alarms(reading),
         window=(calendars.start_of(objective, now), now),
     )
 
 
-def read(objective: Objective, now: datetime) -> Reading:
+Spans = Callable[[Objective, Sequence[datetime], datetime], list[burn.Bucket]]
+"""Tells what was counted from each of some moments to the next, the last until a moment."""
+
+
+def read(objective: Objective, now: datetime, spans: Spans = buckets.spans) -> Reading:
     """Return what an objective's counts show at a moment."""
     period = timedelta(days=objective.period_days)
     start = max(calendars.start_of(objective, now), now - period)
     lengths = {length for pair in burn.pairs(period) for length in (pair.long, pair.short)}
     outage = period * (timedelta(hours=6) / timedelta(days=30))
     starts = {start, *(now - length for length in (*lengths, outage) if now - length > start)}
-    return burn.read(buckets.spans(objective, sorted(starts), until=now), objective.target, now=now, period=period)
+    return burn.read(spans(objective, sorted(starts), now), objective.target, now=now, period=period)
 
 
 @transaction.atomic
@@ -90,10 +94,15 @@ def record(objective: Objective, found: Found) -> str:
     return found.standing
 
 
-def rates(objective: Objective, now: datetime) -> list[dict[str, Any]]:
-    """Return how fast an objective burns now over each pair of windows."""
-    found = [(name, data, alarms) for name, data, alarms in _burns(read(objective, now)) if "long_rate" in data]
-    return [{"windows": name, **data, "is_alarming": alarms} for name, data, alarms in found]
+def alarms(reading: Reading) -> dict[str, dict[str, Any]]:
+    """Return the windows in which an objective burns too fast, with how fast."""
+    return {name: data for name, data, is_alarming in _burns(reading) if is_alarming}
+
+
+def rates(reading: Reading) -> list[dict[str, Any]]:
+    """Return how fast an objective burns over each pair of windows."""
+    found = [(name, data, is_alarming) for name, data, is_alarming in _burns(reading) if "long_rate" in data]
+    return [{"windows": name, **data, "is_alarming": is_alarming} for name, data, is_alarming in found]
 
 
 def state_of(objective: Objective) -> ObjectiveState:

@@ -402,6 +402,36 @@ class TestJudgments:
             )
         assert (self.state().standing, self.state().total) == ("no_data", 0)
 
+    def test_burns_when_its_outcomes_become_known(self, declared):
+        """Bad outcomes within the windows are an alarm, told once and shown; a quiet hour's one is none."""
+        self.decide(200)
+        self.decide(1, 0.0, how="override")
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE execution_verdict DISABLE TRIGGER USER")
+            cursor.execute("UPDATE execution_verdict SET created_at = created_at - interval '2 days'")
+            cursor.execute("ALTER TABLE execution_verdict ENABLE TRIGGER USER")
+        assert self.state().burning == []
+        self.decide(4)
+        self.decide(16, 0.0, how="override")
+        assert {"1h/5m", "6h/30m"} <= set(self.state().burning)
+        self.state()
+        burns = kinds("burn_rate", "agent:scout")
+        assert sorted(one.data["windows"] for one in burns) == self.state().burning
+        assert burns[0].data["short_rate"] == pytest.approx(16)
+        assert "1h/5m    burns 16.00 long, 16.00 short; above 14.4 is a page  ALARM" in typed(
+            "objectives", "show", "scout-is-right"
+        )
+
+    @pytest.mark.parametrize(("judgments", "good"), [("outcomes", 30), ("stability", 435), ("audited_accuracy", 0)])
+    def test_shares_of_good(self, declared, judgments, good):
+        """What held, what agrees with itself and what was right when audited are measured too, and each kind apart."""
+        Objective.objects.filter(pk="scout-is-right").update(indicator={"judgments": judgments, "of": "agent:scout"})
+        self.decide(30)
+        self.state()
+        [told] = kinds("judgment_slo", "agent:scout")
+        share = told.data["total"] - told.data["hits"]
+        assert (share, told.data["segments"]["triage"]["total"]) == (good, told.data["total"])
+
     def test_calibration(self, declared):
         """Calibration is judged by its error, once enough outcomes are known."""
         Objective.objects.update(indicator={"judgments": "calibration", "of": "agent:scout"}, target=0.9)
