@@ -43,6 +43,9 @@ class Command(VerbsCommand):
             parser.add_argument(
                 "outcome", metavar="OUTCOME", type=float, help="1: it held; 0: it did not; 0.5: partly."
             )
+            parser.add_argument(
+                "--critical", action="store_true", help="It broke something: the agent that decided falls to observer."
+            )
 
     def _list(self, options: dict[str, Any]) -> None:
         asked = {name: options[name] for name in ("kind", "subject") if options[name]}
@@ -76,12 +79,22 @@ class Command(VerbsCommand):
                 self.say(f"  {one.distance:>3}  {one.record.id}  {one.record.kind}  {one.record.producer}")
 
     def _override(self, options: dict[str, Any]) -> None:
-        given = outcomes.override(options["verdict"], options["outcome"], by=options["by"], reason=options["reason"])
+        given = outcomes.override(
+            options["verdict"],
+            options["outcome"],
+            by=options["by"],
+            reason=options["reason"],
+            is_critical=options["critical"],
+        )
         self._tell(options, given)
 
     def _truth(self, options: dict[str, Any]) -> None:
         given = outcomes.truth(
-            options["verdict"], options["outcome"], source=options["source"], reason=options["reason"]
+            options["verdict"],
+            options["outcome"],
+            source=options["source"],
+            reason=options["reason"],
+            is_critical=options["critical"],
         )
         self._tell(options, given)
 

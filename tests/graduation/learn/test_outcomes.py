@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from execution import agents, ids, ledger, records, runs
 from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
-from execution.models import Agent, Assessment, Event, RecordHold, Run, Step, Verdict
+from execution.models import Agent, Assessment, Event, Level, RecordHold, Run, Step, Verdict
+from graduation import ladder
 from graduation.learn import findings, outcomes
 from graduation.models import Case, Evaluator, Score
 from recovery.models import RecoveryCandidate
@@ -441,6 +442,28 @@ class TestWords:
         assert outcomes.override(first, 0, by="ann", reason="no").data["how"] == "override"
         assert outcomes.override(second, 1, by="ann", reason="yes").data["how"] == "review"
 
+    def test_what_is_critical_lets_the_agent_fall_at_once(self):
+        """Who says that something broke lets the agent fall in the same transaction, once; nothing said, no fall."""
+        scout = Agent.objects.create(name="scout", level=Level.AUTONOMOUS)
+        verdict = judged(agent=scout)
+        with pytest.raises(OptionInvalid, match="only one that did not hold"):
+            outcomes.truth(verdict, 0.5, source="ledger", is_critical=True)
+        with transaction.atomic():
+            outcomes.override(verdict, 0, by="ann", reason="it deleted the archive", is_critical=True)
+            scout.refresh_from_db()
+            assert scout.level == Level.OBSERVER
+            transaction.set_rollback(True)
+        scout.refresh_from_db()
+        assert scout.level == Level.AUTONOMOUS
+        assert "override: 0" in typed(
+            "verdicts", "override", verdict.id, 0, "--critical", "--reason", "it deleted the archive", "--by", "ann"
+        )
+        ladder.take_all()
+        [breach] = Verdict.objects.filter(kind="quality_breach")
+        [change] = Verdict.objects.filter(kind="autonomy_change")
+        assert (breach.reasoning, change.parents, change.data["after"]) == ("it deleted the archive", [breach.id], 0)
+        assert records.get(breach.parents[0]).producer == "ann"
+
 
 class TestNothingIsForgotten:
     """No path by which a verdict is never looked at again."""
@@ -555,8 +578,10 @@ class TestAdmin:
         with django_assert_max_num_queries(8):
             assert admin_client.get("/admin/graduation/case/").status_code == 200
         given = {"action": "override", "_selected_action": str(verdicts[0].pk), "reason": "wrong", "outcome": "0"}
+        given |= {"is_critical": "on"}
         admin_client.post("/admin/graduation/case/", given)
         assert (case_of(verdicts[0]).how, case_of(verdicts[0]).outcome) == ("override", 0)
+        assert records.outcome(verdicts[0]).data["severity"] == "critical"
         page = admin_client.get(f"/admin/graduation/case/{verdicts[0].pk}/change/")
         assert page.status_code == 200
 
