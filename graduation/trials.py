@@ -89,9 +89,17 @@ def tell(row: EvidenceRow) -> Trial:
 
 def to_audit(row: EvidenceRow, limit: int = 10) -> list[Verdict]:
     """Return the drawn decisions whose outcomes are waited for, the oldest first."""
-    found = [one for one in _decisions(row)[:_BATCH] if _is_drawn(one) and not _is_over(one)]
-    known = testimony.latest(found)
-    return [one for one in found if one.id not in known][:limit]
+    waiting: list[Verdict] = []
+    after = row.told_until
+    for _ in range(_PARTS_MOST):
+        part = list(_decisions(row, after)[:_BATCH])
+        drawn = [one for one in part if _is_drawn(one) and not _is_over(one)]
+        known = testimony.latest(drawn)
+        waiting += [one for one in drawn if one.id not in known]
+        if len(waiting) >= limit or len(part) < _BATCH:
+            break
+        after = part[-1].id
+    return waiting[:limit]
 
 
 def snapshot(row: EvidenceRow) -> dict[str, object]:
