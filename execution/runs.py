@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from execution import doorbell, events, ids, ledger, values
+from execution import doorbell, events, ids, ledger, people, values
 from execution.durations import Duration, seconds
 from execution.exceptions import (
     KeyReused,
@@ -315,6 +315,7 @@ def approve(run: Run | uuid.UUID | str, gate: str | None = None, *, by: str, rea
     held = hold(run)
     if gate is not None or held.state != RunState.PARKED:
         return gates.decide(held, gate, approved=True, by=by, reason=reason)
+    people.refuse_agents(by)
     approved = _update_steps(held, Q(state=StepState.PARKED, waiting="autonomy"), is_approved=True)
     if not approved:
         raise NotPossible(f"run {held.id} has no step that waits for an approval")

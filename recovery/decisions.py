@@ -273,7 +273,7 @@ def _against(candidate: RecoveryCandidate) -> str:
         # This one is counted already.
         others = autonomy.Used(count=used.count - 1, cost=used.cost, since=used.since)
         found += autonomy.against_run(candidate.failed_at, others)
-        found += autonomy.against_agent(candidate.agent_id, candidate.evidence.get("level", 0))
+        found += autonomy.against_agent(candidate.agent_id, candidate.evidence.get("level", 0), candidate.verb)
     return "; ".join(found)
 
 

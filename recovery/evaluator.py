@@ -314,18 +314,18 @@ def _checked(proposals: Sequence[Proposal]) -> list[Proposal]:
     if not alone:
         return list(proposals)
     asked = {one.candidate.id for one in alone}
-    agents = {(one.candidate.agent_id, one.best.level) for one in alone if one.best}
-    against = {pair: tuple(autonomy.against_agent(*pair)) for pair in sorted(agents)}
+    agents = {(one.candidate.agent_id, one.best.level, one.best.verb) for one in alone if one.best}
+    against = {asking: tuple(autonomy.against_agent(*asking)) for asking in sorted(agents)}
     versions = _versions({one.best.name for one in alone if one.best})
     return [_rechecked(one, against, versions) if one.candidate.id in asked else one for one in proposals]
 
 
 def _rechecked(
-    found: Proposal, against: dict[tuple[uuid.UUID, int], tuple[str, ...]], versions: dict[str, int]
+    found: Proposal, against: dict[tuple[uuid.UUID, int, str], tuple[str, ...]], versions: dict[str, int]
 ) -> Proposal:
     if found.best is None:
         return found
-    more = list(against[found.candidate.agent_id, found.best.level])
+    more = list(against[found.candidate.agent_id, found.best.level, found.best.verb])
     if versions.get(found.best.name) != found.best.version:
         more.append(f"{found.best.name} was changed while it was weighed")
     return replace(found, against=(*found.against, *more))

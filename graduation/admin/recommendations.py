@@ -30,7 +30,7 @@ class RecommendationAdmin(PlainAdmin):
     ]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("graduation.decide_recommendation")
+        return request.user.has_perm(recommendations.DECIDE)
 
     @admin.display(description="age")
     def age(self, row: Recommendation) -> str:

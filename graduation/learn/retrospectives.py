@@ -22,7 +22,7 @@ from execution import conf, ledger, records, topology, words
 from execution.cycles import Cycle
 from execution.exceptions import CeleriacError
 from execution.models import Agent, Assessment, AssessmentKind, Verdict
-from graduation.learn import recommending
+from graduation.learn import policies, recommending
 from graduation.learn.recommending import Advised, Trouble
 from graduation.models import Case, CaseState, Recommendation, Retrospective
 from recovery.models import Incident, IncidentState, Window
@@ -232,6 +232,8 @@ def _there(keys: Iterable[uuid.UUID | None]) -> list[uuid.UUID]:
     return [key for key in wanted if key in there]
 
 
-WATCH = Cycle(
-    name="graduation.retrospectives", period=timedelta(seconds=30), step=lambda _: look_back(), is_atomic=False
-)
+def _pass(_: dict[str, Any]) -> int:
+    return look_back() + policies.try_all()
+
+
+WATCH = Cycle(name="graduation.retrospectives", period=timedelta(seconds=30), step=_pass, is_atomic=False)

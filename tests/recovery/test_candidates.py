@@ -227,6 +227,26 @@ class TestEvaluating:
         assert (found.state, words in found.needs) == ("waiting", True), found.needs
         assert Run.objects.get(pk=found.run_id).state == "failed"
 
+    @pytest.mark.parametrize(
+        ("verb", "parameters", "capability", "state"),
+        [
+            ("fall_back", {"skill": "candidates.other"}, "auto_route", "applied"),
+            ("reconfigure", {"tunable": "retries.base", "value": 2}, "auto_apply_policy", "settled"),
+        ],
+    )
+    def test_some_actions_want_another_capability(self, verb, parameters, capability, state):
+        """Another skill, or another policy, is chosen by evidence alone only where that is unlocked too."""
+        found = _all_right()
+        SuggestionAction.objects.filter(pk="retry").update(verb=verb, parameters=parameters, proven_since=1)
+        failed.ActionRecord.objects.update(proven_since=SuggestionAction.objects.get(pk="retry").proven_since)
+        waiting = evaluated(found)
+        assert (waiting.state, f"{capability} is not unlocked" in waiting.needs) == ("waiting", True), waiting.needs
+        agents.lock_out(capability)
+        agents.lift(capability)
+        RecoveryCandidate.objects.filter(pk=found.pk).update(state="open", lease_until=None)
+        alone = evaluated(found)
+        assert (alone.state, alone.decision, alone.verb) == (state, "automatic", verb), alone.needs
+
     def test_limits_of_a_run(self, settings):
         """So many recoveries of a run, and so much money, without a person: then one is asked."""
         found = _all_right()

@@ -17,6 +17,7 @@ from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Incident, Window
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS, side_by_side
+from tests.people import person
 from tests.recovery import incident_stage as stage
 from tests.recovery.incident_stage import clean_slate  # noqa: F401 - a fixture
 
@@ -27,6 +28,8 @@ START = timezone.now() - timedelta(minutes=10)
 
 @pytest.fixture(autouse=True)
 def _forget(clean_slate):  # noqa: F811 - the fixture
+    for name in ("ann", "bob", "eve"):
+        person(name)
     tunables.forget()
     yield
     tunables.forget()
@@ -285,14 +288,17 @@ class TestDeciding:
     @pytest.mark.parametrize(
         ("given", "error", "problem"),
         [
-            ({"by": "scout", "reason": "r"}, NotAllowed, "is an agent"),
-            ({"by": " ", "reason": "r"}, NotAllowed, "say who"),
+            ({"by": "scout", "reason": "r"}, NotAllowed, "an agent's own account"),
+            ({"by": "nobody", "reason": "r"}, NotAllowed, "no account named"),
+            ({"by": "carl", "reason": "r"}, NotAllowed, "the permission 'graduation.decide_recommendation'"),
             ({"by": "ann", "reason": ""}, OptionInvalid, "give a reason"),
         ],
     )
     def test_always_a_person_with_a_reason(self, given, error, problem):
-        """No agent, nobody without a name, and not without a reason."""
+        """No agent, nobody without an account or the permission, and not without a reason."""
         Agent.objects.create(name="scout")
+        person("scout")
+        person("carl", may_decide=False)
         objective()
         row = recommended(change={"objective": "pay", "from": 0.99, "to": 0.995})
         for verb in (recommendations.accept, recommendations.decline):
