@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -229,7 +229,7 @@ def apply(candidate: Named, *, by: str) -> RecoveryCandidate:
     try:
         with transaction.atomic():
             done = actions.perform(held.verb, _target(held), held.parameters, by=_who(held, by), reason=_why(held))
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an action fails with, a person must look at it
         return _returned(held, f"{held.action} could not be done: {error}", by=by)
