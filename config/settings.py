@@ -12,7 +12,7 @@ from typing import Any
 from config import substrate
 from config.secret import kept_secret
 from config.substrate.addresses import REPOSITORY as BASE_DIR
-from execution import logs
+from execution import logs, room
 
 
 def text(name: str, default: str = "") -> str:
@@ -83,7 +83,8 @@ ALLOWED_HOSTS = listing("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = listing("CSRF_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "execution.room.apps.RoomConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -93,6 +94,7 @@ INSTALLED_APPS = [
     "execution",
     "recovery",
     "graduation",
+    "config.example",
 ]
 
 # The extra `web` brings WhiteNoise, with which any WSGI server serves the admin's style sheets.
@@ -151,6 +153,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+
+UNFOLD = room.UNFOLD
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -18,6 +18,7 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet, Subquery, UUIDField, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 NEWEST = 100_000
 PAGES_MOST = 200
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     _Paginator = Paginator[Any]
     _ModelAdmin = admin.ModelAdmin[Any]
 else:
-    Rows, _Paginator, _ModelAdmin = QuerySet, Paginator, admin.ModelAdmin
+    Rows, _Paginator, _ModelAdmin = QuerySet, Paginator, ModelAdmin
 
 
 class EstimatingPaginator(_Paginator):
@@ -83,9 +84,6 @@ class PlainAdmin(_ModelAdmin):
 
     shown_once_made: Sequence[str] = ()
     """Fields that a form for a new row leaves out: there is nothing to show yet."""
-
-    class Media:
-        css = {"all": ["execution/admin.css"]}
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

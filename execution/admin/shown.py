@@ -24,7 +24,7 @@ EMPTY = "-"
 
 def state(name: str) -> SafeString:
     """Show a state as a coloured word."""
-    return format_html('<span class="celeriac-state celeriac-{}">{}</span>', name, name) if name else SafeString(EMPTY)
+    return format_html('<span class="room-state room-{}">{}</span>', name, name) if name else SafeString(EMPTY)
 
 
 def age(moment: datetime | None, *, until: datetime | None = None) -> str | SafeString:
@@ -118,7 +118,7 @@ def pre(text: str) -> SafeString:
     """Show a text as it is, shortened."""
     rest = len(text) - SHOWN_MOST
     more = format_html("<em>… and {} characters more</em>", f"{rest:,}") if rest > 0 else ""
-    return format_html('<pre class="celeriac-value">{}</pre>{}', text[:SHOWN_MOST], more)
+    return format_html('<pre class="room-value">{}</pre>{}', text[:SHOWN_MOST], more)
 
 
 def _size(packed: bytes) -> int | None:
