@@ -59,9 +59,9 @@ def _keep_sent(entry_id: str, fields: dict[str, str]) -> bool:
             original_id=fields.get("original_id", entry_id),
             body=_read(fields.get("body", "")),
             reason=fields.get("reason", ""),
-            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdigit() else 0,
+            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdecimal() else 0,
         )
-    except (DataError, UnicodeError):
+    except (DataError, ValueError):
         body, reason = {"text": ascii(fields)[:REASON_MOST]}, "the database could not hold it as it was"
         return keep(queue="unknown", original_id=entry_id, body=body, reason=reason, tries=0)
 
@@ -84,7 +84,7 @@ def clean(text: str) -> str:
 def _read(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"text": text}
 
 
@@ -158,29 +158,33 @@ def _decide(letter: DeadLetter, by: str, *, is_dismissed: bool) -> None:
 def _replay_handling(letter: DeadLetter) -> None:
     from recovery import handling
 
-    handling.revive(uuid.UUID(letter.body["handling"]))
+    handling_id = _id_in(letter, "handling")
+    if handling_id is None:
+        raise NotFound("handling", _named(letter), "there is nothing to give another life: dismiss the letter")
+    handling.revive(handling_id)
 
 
 def _replay_candidate(letter: DeadLetter) -> None:
     """Clear what counts against a candidate that still waits, and add it again; who holds it keeps it."""
     from recovery import stream
 
-    wanted = [one for one in [_candidate_of(letter)] if one is not None]
+    wanted = [one for one in [_id_in(letter, "candidate")] if one is not None]
     rows = RecoveryCandidate.objects.filter(pk__in=wanted, state=CandidateState.OPEN)
     if not rows.update(claim_count=0, last_error=""):
         raise NotFound("open candidate", _named(letter), "there is nothing to evaluate any more: dismiss the letter")
     stream.add(wanted)
 
 
-def _candidate_of(letter: DeadLetter) -> uuid.UUID | None:
+def _id_in(letter: DeadLetter, name: str) -> uuid.UUID | None:
+    """Return the id that a letter's body has under a name; what somebody else wrote may have anything there."""
     try:
-        return uuid.UUID(letter.body["candidate"])
-    except (KeyError, TypeError, ValueError):
+        return uuid.UUID(letter.body[name])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def _named(letter: DeadLetter) -> str:
-    found = _candidate_of(letter)
+    found = _id_in(letter, "candidate")
     return str(found) if found else f"in {json.dumps(letter.body)[:200]}"
 
 

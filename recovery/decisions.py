@@ -16,14 +16,14 @@ from typing import Any
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from execution import events, ledger, runs, words
 from execution.exceptions import CeleriacError, NotAllowed, RunUnknown
 from execution.models import Attempt, Run, Step
-from recovery import actions, autonomy, candidates, playbook
+from recovery import actions, autonomy, candidates, patterns, playbook
 from recovery.actions import Done, Target
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import (
@@ -103,7 +103,7 @@ def bulk(
     verb: Callable[..., RecoveryCandidate], pattern: FailurePattern | str, *, by: str, reason: str = ""
 ) -> list[Result]:
     """Approve or reject everything that waits under a pattern; each on its own, with its own result."""
-    found = _pattern(pattern)
+    found = patterns.get(pattern)
     waiting = RecoveryCandidate.objects.filter(pattern=found, state=CandidateState.WAITING).order_by("id")
     return [_one(verb, candidate, by=by, reason=reason) for candidate in waiting]
 
@@ -126,17 +126,6 @@ def said(candidate: RecoveryCandidate) -> str:
     if candidate.state == CandidateState.WAITING:
         return f"waits for a person: {candidate.needs}"
     return f"{candidate.state}: {candidate.outcome}" if candidate.outcome else candidate.state
-
-
-def _pattern(pattern: FailurePattern | str) -> FailurePattern:
-    if isinstance(pattern, FailurePattern):
-        return pattern
-    found = FailurePattern.objects.filter(name=pattern).first()
-    if found is None and pattern.isdigit():
-        found = FailurePattern.objects.filter(pk=int(pattern)).first()
-    if found is None:
-        raise NotFound("pattern", repr(pattern), "`manage.py patterns list` shows them")
-    return found
 
 
 def _seen(candidate: Named) -> RecoveryCandidate:
@@ -229,7 +218,7 @@ def apply(candidate: Named, *, by: str) -> RecoveryCandidate:
     try:
         with transaction.atomic():
             done = actions.perform(held.verb, _target(held), held.parameters, by=_who(held, by), reason=_why(held))
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an action fails with, a person must look at it
         return _returned(held, f"{held.action} could not be done: {error}", by=by)

@@ -17,10 +17,10 @@ from typing import Any
 
 VERSION = 1
 
-_FRAME = re.compile(r'^(?P<bars>[\s|]*)File "(?P<path>[^"\n]+)", line (?:\d+|\?), in (?P<name>.+)$', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t|]*File "(?P<path>[^"\n]+)", line (?:\d+|\?), in (?P<name>.+)$', re.MULTILINE)
 _START = re.compile(r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):$", re.MULTILINE)
 _SUBGROUPS = re.compile(r"^[ |]*\+-\+-+ 1 -+$", re.MULTILINE)
-_LEAF = re.compile(r"^ {3,}[ |]*\| (?P<type>(?:\w+\.)*[A-Z]\w*)(?::|$)", re.MULTILINE)
+_LEAF = re.compile(r"^ {3}[ |]*\| (?P<type>(?:\w+\.)*[A-Z]\w*)(?::|$)", re.MULTILINE)
 _OUTSIDE = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d(?:\.\d+)?/|/Lib/|/python\d+\.zip/|^<frozen ")
 # Python 3.12 has no frames of their own for these.
 _INLINED = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})

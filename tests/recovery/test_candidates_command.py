@@ -28,7 +28,9 @@ def test_list(waiting):
     listed = document("candidates", "list", "--limit", "2")["candidates"]
     assert [one["candidate"] for one in listed] == [str(waiting[2].id), str(waiting[1].id)]
     assert document("candidates", "list", "--state", "recovered") == {"candidates": []}
-    assert typed("candidates", "list", "--pattern", "none") == "there is no such candidate"
+    number = str(waiting[0].pattern_id)
+    assert len(document("candidates", "list", "--pattern", number)["candidates"]) == 3
+    assert "patterns list" in refused("candidates", "list", "--pattern", "none")
     assert "give 1 or more" in refused("candidates", "list", "--limit", "0")
 
 

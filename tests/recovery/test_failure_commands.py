@@ -62,7 +62,8 @@ class TestFailures:
         """What is not there is said to be so."""
         assert "too short" in refused("failures", "show", "01")
         assert "no failure" in refused("failures", "show", "0" * 12)
-        assert "no pattern" in refused("failures", "list", "--pattern", "x")
+        for name in ("x", "²", "9" * 5000):
+            assert "no pattern" in refused("failures", "list", "--pattern", name)
         assert "give 1 or more" in refused("failures", "list", "--limit", "0")
         assert "--since" in refused("failures", "list", "--since", "soon")
         same = str(night[0].id)[:8]

@@ -97,6 +97,23 @@ def test_no_message_takes_long(part):
     assert time.process_time() - began < 0.2
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["image ::" + "5f4dcc3b5aa765d61d8327deb882" + "_v2 is away", "a: b: " + ":F1" * 14 + ":F1_x", "::" + "ab:" * 12 + "_"],
+)
+def test_no_digits_between_colons_take_long(text):
+    """Hexadecimal digits that only look like an address are gone over once: twenty-eight took minutes before."""
+    began = time.process_time()
+    shape_of(text)
+    assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize("address", ["::1", "fe80::1", "2001:db8::8a2e:370:7334", "[::1]:8080", "1:2::3"])
+def test_addresses_by_colons(address):
+    """An address of colons is masked whole."""
+    assert mask(f"no route to {address} at all") == "no route to <*> at all"
+
+
 class TestMining:
     """What differs in a word is one template only where the word is a value."""
 

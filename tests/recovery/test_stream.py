@@ -17,6 +17,7 @@ from config import substrate
 from execution import ids
 from execution.models import CycleState, Event
 from recovery import dead_letters, queue, redis_server, stream
+from recovery.exceptions import NotFound
 from recovery.models import DeadLetter, RecoveryCandidate
 from tests.hands import MARKS, side_by_side
 from tests.recovery.stream_rows import candidates, evaluate, open_count
@@ -382,6 +383,16 @@ class TestDeadLetters:
         assert dead_letters.archive(server) == 1
         assert DeadLetter.objects.get().body == {"text": "no json"}
 
+    @pytest.mark.parametrize("body", ["{}", "[1]", '{"handling": 7}', '{"handling": "x"}', '"text"'])
+    def test_garbage_cannot_be_replayed(self, server, body):
+        """A letter that claims to be a handler's, and names nothing that it did, is refused in words and stays."""
+        server.xadd(dead_letters.key(), {"queue": "handler:shop.tell", "body": body})
+        dead_letters.archive(server)
+        letter = DeadLetter.objects.get()
+        with pytest.raises(NotFound, match="dismiss the letter"):
+            dead_letters.replay(letter, by="ann")
+        assert list(dead_letters.waiting()) == [letter]
+
     def test_garbage_that_no_database_holds(self, server):
         """Bytes, NUL, half a character, numbers too large: kept as a text, and in nobody's way."""
         with redis.from_url(substrate.addresses().redis_url) as raw:
@@ -389,11 +400,14 @@ class TestDeadLetters:
             raw.xadd(dead_letters.key(), {b"body": b'{"a": "\\u0000"}', b"reason": b"\xff\x00"})
             raw.xadd(dead_letters.key(), {b"body": b'{"a": "\\ud800"}'})
             raw.xadd(dead_letters.key(), {b"queue": b"q" * 500, b"tries": b"9" * 40})
+            raw.xadd(dead_letters.key(), {b"tries": b"9" * 5000})
+            raw.xadd(dead_letters.key(), {b"tries": "²".encode()})
+            raw.xadd(dead_letters.key(), {b"body": b"[" * 100_000})
             raw.lpush(queue.key(), b"\xff\x00")
         stream.add(candidates(1))
         work()
         assert open_count() == 0
-        assert DeadLetter.objects.count() == 5
+        assert DeadLetter.objects.count() == 8
         assert stream.figures(server) == stream.Figures(length=0, pending=0, dead=0)
 
 
