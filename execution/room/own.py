@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from execution.room.panels import PANELS
 from execution.room.parts import Entry, Group, listed
+
+__all__ = ["NAVIGATION", "PANELS"]
 
 NAVIGATION = [
     Group(title="", place=0, entries=[Entry(title="Home", icon="home", page="admin:index", permission="")]),

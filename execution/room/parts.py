@@ -45,13 +45,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One part of the home page: what it reads, and the template that shows it."""
+    """One part of the home page: what it reads, and the template that shows it; None is shown as nothing."""
 
     name: str
     place: int
     template: str
     permission: str
-    read: Callable[[HttpRequest], dict[str, Any]]
+    read: Callable[[HttpRequest], dict[str, Any] | None]
+    refresh_seconds: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
