@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from execution.room.parts import Group, listed
+from graduation import inbox
+
+WAITING = inbox.WAITING
 
 NAVIGATION = [
     Group(

@@ -146,6 +146,19 @@ def dismiss(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
     return letter
 
 
+@transaction.atomic
+def restore(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
+    """Take it back that a letter was put aside: it waits again."""
+    rows = DeadLetter.objects.filter(pk=letter.pk, is_dismissed=True)
+    won = rows.update(replayed_at=None, replayed_by="", is_dismissed=False)
+    letter.refresh_from_db()
+    if not won:
+        how = "waits already" if letter.replayed_at is None else "was replayed: what died lives again"
+        raise AlreadyDecided(f"the dead letter {letter.pk} {how}")
+    _note("letter.restored", letter, by=by, reason=reason)
+    return letter
+
+
 def _decide(letter: DeadLetter, by: str, *, is_dismissed: bool) -> None:
     rows = DeadLetter.objects.filter(pk=letter.pk, replayed_at=None)
     won = rows.update(replayed_at=Now(), replayed_by=by, is_dismissed=is_dismissed)

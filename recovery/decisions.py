@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -71,6 +71,29 @@ def approve(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate
 def reject(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:
     """Reject a candidate: nothing is done, and its run stays as it is."""
     return _decide(_seen(candidate), CandidateState.REJECTED, "rejected", by=by, reason=reason, ended_at=Now())
+
+
+@transaction.atomic
+def reopen(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:
+    """Take a rejection back: the candidate waits for a decision again, if its run still stands where it left it."""
+    held = RecoveryCandidate.objects.select_for_update().get(pk=_seen(candidate).pk)
+    if held.state != CandidateState.REJECTED:
+        raise AlreadyDecided(f"candidate {held.id} is {held.state}: only a rejected one is reopened")
+    run = _held_run(held)
+    if run is None or is_overtaken(held, run):
+        raise NotAllowed(f"the run of candidate {held.id} went on or ended meanwhile: there is nothing to decide")
+    ended = {"ended_at": None, "decision": "", "decided_by": "", "decided_at": None, "reason": ""}
+    try:
+        with transaction.atomic():
+            RecoveryCandidate.objects.filter(pk=held.pk).update(
+                state=CandidateState.WAITING, epoch=F("epoch") + 1, **ended
+            )
+    except IntegrityError:
+        raise AlreadyDecided(f"another candidate is open for the same failure of run {held.run_id}") from None
+    found = candidates.get(held)
+    _note(found, Stage.DECIDED, actor=by, rule="reopened", reason=reason)
+    candidates.tell("candidate.reopened", [(found, {"by": by, "reason": reason, "action": found.action})])
+    return found
 
 
 def change_and_approve(

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from execution.room.inbox import page as inbox
+from execution.room.inbox import work
 from execution.room.panels import PANELS
-from execution.room.parts import Entry, Group, listed
+from execution.room.parts import Entry, Group, Page, listed
 
-__all__ = ["NAVIGATION", "PANELS"]
+__all__ = ["NAVIGATION", "PAGES", "PANELS", "WAITING"]
+
+WAITING = work.WAITING
+
+PAGES = [
+    Page(path="inbox/", name="inbox", view=inbox.show),
+    Page(path="inbox/evidence/", name="inbox_evidence", view=inbox.evidence),
+    Page(path="inbox/ask/", name="inbox_ask", view=inbox.ask),
+    Page(path="inbox/undo/", name="inbox_undo", view=inbox.undo),
+    Page(path="inbox/put-away/", name="inbox_put_away", view=inbox.put_away),
+]
 
 NAVIGATION = [
-    Group(title="", place=0, entries=[Entry(title="Home", icon="home", page="admin:index", permission="")]),
+    Group(
+        title="",
+        place=0,
+        entries=[
+            Entry(title="Home", icon="home", page="admin:index", permission=""),
+            Entry(title="Inbox", icon="inbox", page="admin:inbox", permission=work.VIEW, count=inbox.badge),
+        ],
+    ),
     Group(
         title="Work",
         place=10,

@@ -70,14 +70,29 @@ def decline(recommendation: Named, *, by: str, reason: str) -> None:
     _decide(row, RecommendationState.DECLINED, by=by, reason=reason)
 
 
-def _hold(named: Named, by: str, reason: str) -> Recommendation:
-    """Lock an open recommendation for a person who says why."""
+@transaction.atomic
+def reopen(recommendation: Named, *, by: str, reason: str) -> None:
+    """Take it back that a recommendation was declined: it waits again, and keeps what it rests on."""
+    row = _hold(recommendation, by, reason, state=RecommendationState.DECLINED)
+    told = {"state": RecommendationState.OPEN, "decided_by": "", "reason": "", "decided_at": None}
+    Recommendation.objects.filter(pk=row.pk).update(**told)
+    records.hold(row.retrospective_id, f"recommendation:{row.pk}")
+    events.note(
+        "recommendation.reopened", {"recommendation": str(row.pk), "kind": row.kind, "by": by, "reason": reason}
+    )
+
+
+def _hold(
+    named: Named, by: str, reason: str, *, state: RecommendationState = RecommendationState.OPEN
+) -> Recommendation:
+    """Lock a recommendation that is in this state, for a person who says why."""
     people.deciding(people.named(by), DECIDE)
     if not reason.strip():
         raise OptionInvalid("a decision says why: give a reason")
     row = Recommendation.objects.select_for_update().get(pk=get(named).pk)
-    if row.state != RecommendationState.OPEN:
-        raise AlreadyDecided(f"recommendation {row.pk} is {row.state} already, by {row.decided_by}: {row.reason}")
+    if row.state != state:
+        who = f" already, by {row.decided_by}: {row.reason}" if row.decided_by else ""
+        raise AlreadyDecided(f"recommendation {row.pk} is {row.state}{who}")
     return row
 
 
