@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from execution import events, ledger, runs, words
@@ -123,12 +123,21 @@ def change_and_approve(
 
 
 def bulk(
-    verb: Callable[..., RecoveryCandidate], pattern: FailurePattern | str, *, by: str, reason: str = ""
+    verb: Callable[..., RecoveryCandidate],
+    pattern: FailurePattern | str,
+    *,
+    by: str,
+    reason: str = "",
+    limit: int | None = None,
 ) -> list[Result]:
-    """Approve or reject everything that waits under a pattern; each on its own, with its own result."""
-    found = patterns.get(pattern)
-    waiting = RecoveryCandidate.objects.filter(pattern=found, state=CandidateState.WAITING).order_by("id")
-    return [_one(verb, candidate, by=by, reason=reason) for candidate in waiting]
+    """Decide everything that waits under a pattern, or the oldest so many; each on its own, with its own result."""
+    return [_one(verb, candidate, by=by, reason=reason) for candidate in waiting_under(pattern)[:limit]]
+
+
+def waiting_under(pattern: FailurePattern | str) -> QuerySet[RecoveryCandidate]:
+    """Return the candidates of a pattern that wait for a person, the oldest first."""
+    waiting = RecoveryCandidate.objects.filter(pattern=patterns.get(pattern), state=CandidateState.WAITING)
+    return waiting.order_by("id")
 
 
 def _one(verb: Callable[..., RecoveryCandidate], candidate: RecoveryCandidate, *, by: str, reason: str) -> Result:
@@ -142,6 +151,14 @@ def _one(verb: Callable[..., RecoveryCandidate], candidate: RecoveryCandidate, *
 def approve_and_apply(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:
     """Approve what is suggested, and do it at once."""
     return apply(approve(candidate, by=by, reason=reason), by=by)
+
+
+def change_and_apply(
+    candidate: Named, *, action: str | None = None, parameters: dict[str, Any] | None = None, by: str, reason: str = ""
+) -> RecoveryCandidate:
+    """Approve another action, or other parameters, and do it at once."""
+    changed = change_and_approve(candidate, action=action, parameters=parameters, by=by, reason=reason)
+    return apply(changed, by=by)
 
 
 def said(candidate: RecoveryCandidate) -> str:

@@ -1,6 +1,7 @@
-"""What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
+"""What an app brings to the room: entries of the navigation, panels of the home page, what can be searched, notices.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES and PAGES; each is optional.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS and NOTICES; each is
+optional. NOTICES are functions that return a `Notice`, or None where there is nothing to tell.
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ class Page:
     path: str
     name: str
     view: Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of another app's page, named by its model such as `execution.agent`: what it reads, and its template."""
+
+    page: str
+    template: str
+    permission: str
+    read: Callable[[HttpRequest, Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What every reader must know on every page: in words, and where it is dealt with."""
+
+    text: str
+    url: str
 
 
 @cache

@@ -71,11 +71,44 @@ def test_pages_open_and_searches_answer(operator):
 
 
 def test_candidate_shows_its_alternatives_side_by_side(operator):
-    """What is suggested and what else fits stand in one table, with the audit below."""
-    text = html.unescape(operator.get(page(fill(1)[0])).content.decode())
-    assert "<strong>retry v1</strong>" in text
-    assert "<td>manual v1</td>" in text
-    assert "evaluated" in text
+    """What is suggested stands first, what else fits beside it, why nobody applied it alone, and the audit below."""
+    answer = operator.get(page(fill(1)[0]))
+    found = answer.context["choices"]
+    assert [(one["name"], one["is_chosen"]) for one in found[:2]] == [("retry", True), ("fall-back", False)]
+    text = html.unescape(answer.content.decode())
+    for part in ("Why a person decides:", "Try the failed step again", "no: a person decides", "Evaluated by tests"):
+        assert part in text, part
+
+
+def test_another_action_is_done_from_the_page(operator, hands):
+    """What is chosen beside the suggestion is what is done, and the reader is back on the page it came from."""
+    found = failed.candidate_for(failed.failed_run(hands))
+    evaluator.evaluate_next(source="claim", by="tests")
+    wish = {"action": "change", "_selected_action": str(found.pk), "index": 0, "back": page(found)}
+    asked = html.unescape(operator.post(listed("recoverycandidate"), wish | {"alternative": "notify"}).content.decode())
+    assert '<option value="notify" selected>' in asked
+    nothing = operator.post(listed("recoverycandidate"), wish | {"reason": "x"}, follow=True)
+    assert "nothing is changed" in html.unescape(nothing.content.decode())
+    answer = operator.post(listed("recoverycandidate"), wish | {"alternative": "notify", "reason": "only tell"})
+    assert answer.headers["location"] == page(found)
+    row = RecoveryCandidate.objects.get()
+    assert (row.state, row.action, row.decision, row.decided_by) == ("settled", "notify", "changed", "operator")
+
+
+@pytest.mark.parametrize("back", ["https://elsewhere.example/", "//elsewhere.example", "javascript:alert(1)"])
+def test_reader_is_never_sent_elsewhere(operator, back):
+    """What is posted as the page to go back to is this site's, or is not gone to."""
+    found = fill(1)[0]
+    wish = {"action": "reject", "_selected_action": str(found.pk), "index": 0, "back": back, "reason": "x"}
+    assert operator.post(listed("recoverycandidate"), wish).headers["location"] == listed("recoverycandidate")
+
+
+def test_page_asks_a_fixed_number_of_queries(operator, django_assert_max_num_queries):
+    """A candidate's page asks as much with eight alternatives as with none."""
+    found = fill(1)[0]
+    operator.get(page(found))
+    with django_assert_max_num_queries(9):
+        assert operator.get(page(found)).status_code == 200
 
 
 def test_decisions_ask_for_a_reason_and_are_audited(operator, hands):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -15,7 +17,10 @@ from recovery.models import ENDED, ActionRecord, CandidateState, RecoveryCandida
 from recovery.weighing import is_taken_back
 
 _TITLES = ["CANDIDATE", "AGE", "STATE", "SKILL", "ERROR", "ACTION", "SURE", "PATTERN", "NEEDS"]
-_BULK = {"approve": decisions.approve_and_apply, "reject": decisions.reject}
+_BULK: dict[str, Callable[..., RecoveryCandidate]] = {
+    "approve": decisions.approve_and_apply,
+    "reject": decisions.reject,
+}
 
 
 class Command(VerbsCommand):
@@ -43,6 +48,8 @@ class Command(VerbsCommand):
         bulk = self.add_verb(verbs, "bulk", "Decide all that wait under a pattern, each on its own.", asks_why=True)
         bulk.add_argument("decision", choices=list(_BULK))
         bulk.add_argument("--pattern", required=True, help="The pattern's name or number.")
+        bulk.add_argument("--action", help="Approve this action for each, instead of what is suggested for it.")
+        bulk.add_argument("--limit", type=int, help="The oldest so many; all unless given.")
         clear = self.add_verb(
             verbs, "clear", "Let an action that was taken back be applied alone again.", asks_why=True
         )
@@ -117,13 +124,18 @@ class Command(VerbsCommand):
         parameters = _given(options)
         if not options["action"] and not parameters:
             raise CommandError("nothing is changed: give --action, --set or --parameters; or approve it as it is")
-        changed = decisions.change_and_approve(
+        changed = decisions.change_and_apply(
             found, action=options["action"], parameters=parameters, **_why(options)
         )  # fmt: skip
-        self._tell(options, found, decisions.apply(changed, by=options["by"]))
+        self._tell(options, found, changed)
 
     def _bulk(self, options: dict[str, Any]) -> None:
-        results = decisions.bulk(_BULK[options["decision"]], options["pattern"], **_why(options))
+        if options["action"] and options["decision"] != "approve":
+            raise CommandError("--action goes with approve: what is rejected is not done")
+        verb = _BULK[options["decision"]]
+        if options["action"]:
+            verb = partial(decisions.change_and_apply, action=options["action"])
+        results = decisions.bulk(verb, options["pattern"], limit=options["limit"], **_why(options))
         if options["as_json"]:
             self.document({"results": results})
             return
