@@ -69,7 +69,7 @@ def show_no_pages() -> None:
     """Let Django leave the admin's pages unloaded: they are a third of what it loads, and a keeper shows none."""
     from django.conf import settings
 
-    if "django.contrib.admin" in settings.INSTALLED_APPS:
+    if {"django.contrib.admin", "execution.room.apps.RoomConfig"} & {*settings.INSTALLED_APPS}:
         from django.contrib import admin
 
         admin.autodiscover = lambda: None
