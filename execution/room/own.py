@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from execution.room.parts import Entry, Group, listed
+from execution.room import wholes
+from execution.room.parts import Entry, Group, Page, listed
 
 NAVIGATION = [
     Group(title="", place=0, entries=[Entry(title="Home", icon="home", page="admin:index", permission="")]),
@@ -52,4 +53,8 @@ NAVIGATION = [
             listed("Provenance", "fingerprint", "execution.provenance"),
         ],
     ),
+]
+
+PAGES = [
+    Page(path="execution/value/<slug:name>/<uuid:key>/", name="execution_whole_value", view=wholes.show),
 ]

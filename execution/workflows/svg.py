@@ -70,12 +70,11 @@ def nodes_of(definition: Definition, states: Mapping[str, str] | None = None) ->
 def part(title: str, nodes: Mapping[str, Node], needs: Mapping[str, Sequence[str]]) -> str:
     """Return a picture as a part of a page, which gives it its colours and can move and enlarge it."""
     placed = layout.of(needs)
-    return "".join([
+    head = (
         f'<svg class="room-graph" data-width="{placed.width:g}" data-height="{placed.height:g}"'
-        f' viewBox="0 0 {placed.width:g} {placed.height:g}" role="group" aria-label={quoteattr(title)}>{_TIP}',
-        *_drawn(nodes, placed),
-        "</svg>",
-    ])  # fmt: skip
+        f' viewBox="0 0 {placed.width:g} {placed.height:g}" role="group" aria-label={quoteattr(title)}>{_TIP}'
+    )
+    return "".join([head, *_drawn(nodes, placed), "</svg>"])
 
 
 def sign(state: str) -> str:
