@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from execution.room import wholes
 from execution.room.inbox import page as inbox
 from execution.room.inbox import work
 from execution.room.panels import PANELS
@@ -17,6 +18,7 @@ PAGES = [
     Page(path="inbox/ask/", name="inbox_ask", view=inbox.ask),
     Page(path="inbox/undo/", name="inbox_undo", view=inbox.undo),
     Page(path="inbox/put-away/", name="inbox_put_away", view=inbox.put_away),
+    Page(path="execution/value/<slug:name>/<uuid:key>/", name="execution_whole_value", view=wholes.show),
 ]
 
 NAVIGATION = [
