@@ -21,3 +21,12 @@ document.addEventListener("htmx:afterSettle", () => {
     renderCharts();
     for (const canvas of drawn) canvas.classList.add("chart");
 });
+
+/** What can only be seen by scrolling can be scrolled by the keyboard. */
+function roomScrolls() {
+    for (const part of document.querySelectorAll(".room-scroll")) part.toggleAttribute("tabindex", part.scrollWidth > part.clientWidth);
+    for (const part of document.querySelectorAll(".room-scroll[tabindex]")) part.tabIndex = 0;
+}
+for (const moment of ["DOMContentLoaded", "htmx:afterSettle"]) document.addEventListener(moment, roomScrolls);
+window.addEventListener("resize", roomScrolls);
+window.addEventListener("load", roomScrolls);
