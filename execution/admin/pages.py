@@ -59,7 +59,7 @@ class ToldAdmin(PlainAdmin):
             function = allowed[name]
             yield {
                 "name": name,
-                "label": getattr(function, "label", name.capitalize()),
+                "label": getattr(function, "label", name.capitalize()) + (" …" if hasattr(function, "asks") else ""),
                 "is_grave": getattr(function, "is_grave", False),
                 "is_main": name in self.main,
             }

@@ -22,6 +22,8 @@ MOST = 500
 NAMED_MOST = 20
 
 Verb = Callable[..., Any]
+Then = Callable[[Any, HttpRequest, list[tuple[Any, Any]]], HttpResponse | None]
+"""Answers with what the verb has returned for each row, where that is for the reader's eyes once."""
 
 
 class ReasonForm(forms.Form):
@@ -46,6 +48,7 @@ def action(
     form_class: type[ReasonForm] = ReasonForm,
     label: str = "",
     tells: str | Callable[[list[Any]], str] = "",
+    then: Then | None = None,
 ) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
     """Return an admin action that asks for a reason and calls `verb(object, by=..., reason=...)` for each object.
 
@@ -61,8 +64,8 @@ def action(
             return None
         form = form_class(request.POST) if "reason" in request.POST else form_class(initial=request.POST.dict())
         if form.is_valid():
-            _do(page, request, chosen, verb, done=done, given=form.cleaned_data, noun=noun)
-            return back(request)
+            results = _do(page, request, chosen, verb, done=done, given=form.cleaned_data, noun=noun)
+            return then(page, request, results) if then and results else back(request)
         context = {
             **page.admin_site.each_context(request),
             "title": f"{label or name.capitalize()}: {words.counted(len(chosen), noun)}",
@@ -82,7 +85,8 @@ def action(
         return TemplateResponse(request, "admin/execution/reason.html", context)
 
     asked.__name__ = name
-    asked.label, asked.is_grave = label or name.capitalize(), is_grave  # type: ignore[attr-defined]
+    about = {"label": label or name.capitalize(), "is_grave": is_grave, "asks": True}
+    asked.__dict__.update(about)
     return asked
 
 
@@ -95,19 +99,19 @@ def back(request: HttpRequest) -> HttpResponse | None:
 
 def _do(
     page: Any, request: HttpRequest, chosen: list[Any], verb: Verb, *, done: str, given: dict[str, Any], noun: str
-) -> None:
-    """Do it to each, and say what was done and what was skipped, and why."""
-    skipped = []
+) -> list[tuple[Any, Any]]:
+    """Do it to each, and say what was done and what was skipped, and why; returns each row with what came of it."""
+    skipped, results = [], []
     for row in chosen:
         try:
-            verb(row, by=request.user.get_username(), **given)
+            results.append((row, verb(row, by=request.user.get_username(), **given)))
         except CeleriacError as error:
             skipped.append(str(error))
         else:
             page.log_change(request, row, f"{done.capitalize()}: {given['reason']}")
-    count = len(chosen) - len(skipped)
-    if count:
-        page.message_user(request, f"{words.counted(count, noun)} {done}.", messages.SUCCESS)
+    if results:
+        page.message_user(request, f"{words.counted(len(results), noun)} {done}.", messages.SUCCESS)
     if skipped:
         said = "; ".join(skipped[:5]) + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else "")
         page.message_user(request, f"{words.counted(len(skipped), noun)} skipped: {said}", messages.WARNING)
+    return results

@@ -61,7 +61,7 @@ def test_list_asks_a_fixed_number_of_queries(operator, django_assert_num_queries
     for number in range(3):
         with django_assert_num_queries(5):
             assert "in the last 7 days" in text_of(operator.get(LIST))
-        failed.known_pattern(f"{number:040}")
+        failed.known_pattern(str(number) * 40)
 
 
 def test_page_tells_what_was_hit_and_what_has_helped(operator, django_assert_max_num_queries):

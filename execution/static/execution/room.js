@@ -127,3 +127,11 @@ const roomShowGraphs = () => { for (const canvas of document.querySelectorAll("[
 document.addEventListener("DOMContentLoaded", roomShowGraphs);
 document.addEventListener("htmx:afterSettle", roomShowGraphs);
 window.addEventListener("resize", roomShowGraphs);
+/** What can only be seen by scrolling can be scrolled by the keyboard. */
+function roomScrolls() {
+    for (const part of document.querySelectorAll(".room-scroll")) part.toggleAttribute("tabindex", part.scrollWidth > part.clientWidth);
+    for (const part of document.querySelectorAll(".room-scroll[tabindex]")) part.tabIndex = 0;
+}
+for (const moment of ["DOMContentLoaded", "htmx:afterSettle"]) document.addEventListener(moment, roomScrolls);
+window.addEventListener("resize", roomScrolls);
+window.addEventListener("load", roomScrolls);
