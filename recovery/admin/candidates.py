@@ -1,9 +1,10 @@
-"""Candidates: the evidence and the alternatives side by side, decided with a reason; and the audit of each."""
+"""Candidates: the evidence and the alternatives side by side, decided or changed with a reason; the audit of each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
@@ -12,10 +13,17 @@ from django.utils.safestring import SafeString
 from execution import words
 from execution.admin import shown
 from execution.admin.lists import PlainAdmin, among
-from execution.admin.reasons import action
+from execution.admin.reasons import ReasonForm, action
 from execution.exceptions import NotAllowed
 from recovery import candidates, decisions
-from recovery.models import CandidateState, RecoveryCandidate, Source, Stage, SuggestionProvenance
+from recovery.models import (
+    CandidateState,
+    RecoveryCandidate,
+    Source,
+    Stage,
+    SuggestionAction,
+    SuggestionProvenance,
+)
 
 if TYPE_CHECKING:
     _Inline = admin.TabularInline[SuggestionProvenance, RecoveryCandidate]
@@ -23,11 +31,50 @@ else:
     _Inline = admin.TabularInline
 
 
+class ChangeForm(ReasonForm):
+    """What is done instead of what is suggested, and why."""
+
+    other = forms.ModelChoiceField(
+        SuggestionAction.objects.filter(is_enabled=True).order_by("name"),
+        label="Action",
+        required=False,
+        empty_label="what is suggested",
+    )
+    parameters = forms.JSONField(
+        required=False, help_text='What it is told, as a JSON object: {"seconds": 60}. What is left out stays as it is.'
+    )
+    field_order = ("other", "parameters", "reason")
+
+    def clean_parameters(self) -> dict[str, Any]:
+        """Refuse what gives no names."""
+        given = self.cleaned_data["parameters"] or {}
+        if not isinstance(given, dict):
+            raise forms.ValidationError('Write a JSON object: {"seconds": 60}.')
+        return given
+
+
 def approve(candidate: RecoveryCandidate, *, by: str, reason: str) -> None:
     """Approve what is suggested, and do it."""
-    done = decisions.approve_and_apply(candidate, by=by, reason=reason)
-    if done.state == CandidateState.WAITING:
-        raise NotAllowed(f"candidate {done.id} {decisions.said(done)}")
+    _be_done(decisions.approve_and_apply(candidate, by=by, reason=reason))
+
+
+def change(
+    candidate: RecoveryCandidate,
+    *,
+    by: str,
+    reason: str,
+    other: SuggestionAction | None,
+    parameters: dict[str, Any],
+) -> None:
+    """Approve another action or other parameters, and do it."""
+    name = other.name if other else None
+    changed = decisions.change_and_approve(candidate, action=name, parameters=parameters, by=by, reason=reason)
+    _be_done(decisions.apply(changed, by=by))
+
+
+def _be_done(candidate: RecoveryCandidate) -> None:
+    if candidate.state == CandidateState.WAITING:
+        raise NotAllowed(f"candidate {candidate.id} {decisions.said(candidate)}")
 
 
 _AUDIT = ("created_at", "stage", "actor", "rule", "action", "action_version", "confidence_after", "reason")
@@ -67,6 +114,9 @@ class RecoveryCandidateAdmin(PlainAdmin):
     unlisted = ["alternatives", "evidence", "parameters"]
     actions = [
         action("approve", approve, done="approved and applied", permission="decide", noun="candidate"),
+        action(
+            "change", change, done="changed and applied", permission="decide", noun="candidate", form_class=ChangeForm
+        ),
         action("reject", decisions.reject, done="rejected", permission="decide", noun="candidate"),
         action("hurry", candidates.hurry, done="hurried", permission="decide", noun="candidate"),
     ]
