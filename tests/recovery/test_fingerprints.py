@@ -260,7 +260,8 @@ def test_any_text_is_parsed(text):
     [
         "\n" * 12_000,
         " \n|" * 4_000,
-        "  + Exception Group Traceback (most recent call last):\n  +-+---------------- 1 ----------------\n" + " " * 11_800,
+        "  + Exception Group Traceback (most recent call last):\n  +-+---------------- 1 ----------------\n"
+        + " " * 11_800,
     ],
 )
 def test_no_traceback_takes_long(text):

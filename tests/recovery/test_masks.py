@@ -99,7 +99,11 @@ def test_no_message_takes_long(part):
 
 @pytest.mark.parametrize(
     "text",
-    ["image ::" + "5f4dcc3b5aa765d61d8327deb882" + "_v2 is away", "a: b: " + ":F1" * 14 + ":F1_x", "::" + "ab:" * 12 + "_"],
+    [
+        "image ::" + "5f4dcc3b5aa765d61d8327deb882" + "_v2 is away",
+        "a: b: " + ":F1" * 14 + ":F1_x",
+        "::" + "ab:" * 12 + "_",
+    ],
 )
 def test_no_digits_between_colons_take_long(text):
     """Hexadecimal digits that only look like an address are gone over once: twenty-eight took minutes before."""
