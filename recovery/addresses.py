@@ -20,9 +20,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LONGEST = 2000
 _HIDING_IPV4 = (  # an IPv4 address stands in the last bytes of these
     ipaddress.IPv6Network("64:ff9b::/96"),
-    ipaddress.IPv6Network("64:ff9b:1::/48"),
     ipaddress.IPv6Network("::/96"),
 )
+_LOCAL_TRANSLATION = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Each network translates these as it likes (RFC 8215): nobody can tell where one leads."""
 
 
 def is_public(address: Address) -> bool:
@@ -31,7 +32,7 @@ def is_public(address: Address) -> bool:
         inner = _carried(address)
         if inner is not None:
             return is_public(inner)
-        if address.is_site_local:
+        if address.is_site_local or address in _LOCAL_TRANSLATION:
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 

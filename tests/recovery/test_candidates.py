@@ -374,6 +374,16 @@ class TestAdvice:
         self._advise(monkeypatch, action="retry", needs_approval=True)
         assert "asks for a person" in evaluated(_all_right()).needs
 
+    def test_slow_model_costs_no_lease(self, monkeypatch, settings):
+        """A model that answers slowly is asked for a part of the lease; the rest is decided by the rules, in time."""
+        settings.CELERIAC = settings.CELERIAC | {"candidate_lease_seconds": 3}
+        asked, never = [], threading.Event()
+        monkeypatch.setattr(advice, "ask", lambda *args, **options: asked.append(args) or never.wait(0.4) or None)
+        found = failed.opened(12)
+        assert evaluator.evaluate_next(source="claim", by="slow") == 12
+        assert failed.states(*found) == ["waiting"] * 12
+        assert 1 <= len(asked) <= 4
+
     def test_nonsense_changes_nothing(self, monkeypatch):
         """An action that nobody knows is ignored."""
         self._advise(monkeypatch, action="reboot the moon")

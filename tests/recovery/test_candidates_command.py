@@ -100,6 +100,9 @@ def test_actions():
     assert "retry_with_input" in typed("actions", "list")
     assert "11 of 11, 0.80 for sure" in typed("actions", "show", "retry")
     assert document("actions", "show", "retry")["records"][0]["bound"] == 0.8026
+    assert "takes            seconds=0, factor=2, most_seconds=3600" in typed("actions", "show", "retry")
+    assert "takes            changes (must be told)" in typed("actions", "show", "patch-the-input")
+    assert document("actions", "show", "fall-back")["takes"] == {"skill": {"must_be_told": True, "default": None}}
     assert typed("actions", "disable", "retry") == "retry is suggested no more, version 2"
     assert document("actions", "enable", "retry")["version"] == 3
     assert "did you mean 'retry'" in refused("actions", "show", "retri")

@@ -98,7 +98,11 @@ class TestPatterns:
         """A night is done by hand, once; a night that is no date is refused."""
         told = document("patterns", "aggregate", "--night", str(NIGHT))
         assert (told["proposed"], len(told["lines"])) == (1, 1)
-        assert "0 patterns proposed" in typed("patterns", "aggregate")
+        assert "what has failed since is grouped in the next night" in typed(
+            "patterns", "aggregate", "--night", str(NIGHT)
+        )
+        assert typed("patterns", "aggregate").endswith("0 patterns proposed, 0 failures added to known ones")
+        assert "still to come" in refused("patterns", "aggregate", "--night", "2999-01-01")
         assert "write a date" in refused("patterns", "aggregate", "--night", "2026-13-01")
 
 

@@ -19,7 +19,7 @@ from recovery.models import FailureMatch, FailureNight, FailurePattern, FailureP
 from tests.hands import MARKS, side_by_side
 
 pytestmark = MARKS
-NIGHT = date(2026, 3, 1)
+NIGHT = date(2025, 3, 1)
 REAL = aggregation.exports.export_night
 
 
@@ -84,7 +84,7 @@ class TestAggregation:
             failed("token sk-AbCd1234efgh5678 is bad")
         aggregation.aggregate(NIGHT)
         told = Event.objects.get(kind="pattern.proposed")
-        assert (told.data["night"], told.data["count"], told.data["cost"]) == ("2026-03-01", 3, "1.500000")
+        assert (told.data["night"], told.data["count"], told.data["cost"]) == ("2025-03-01", 3, "1.500000")
         ((night, (line,)),) = exported
         assert (night, line["count"], line["category"]) == (NIGHT, 3, "permanent")
         assert "sk-AbCd" not in json.dumps(line)
@@ -102,6 +102,21 @@ class TestAggregation:
         assert (again.lines, again.proposed_count) == (first.lines, 1)
         assert FailurePattern.objects.count() == 1
         assert len(exported) == 1
+
+    def test_night_that_found_nothing_is_looked_at_again(self, transactional_db, exported):
+        """Whoever looks too early has not used the night up; the first that finds something is kept."""
+        failed()
+        assert aggregation.aggregate(NIGHT).lines == []
+        rows = [failed() for _ in range(2)]
+        night = aggregation.aggregate(NIGHT)
+        assert (night.proposed_count, pattern_of(*rows).count) == (1, 3)
+        assert exported == [(NIGHT, night.lines)]
+
+    def test_night_to_come_is_refused(self, transactional_db):
+        """A night that is done before it comes would be missed when it does."""
+        with pytest.raises(OptionInvalid, match="still to come"):
+            aggregation.aggregate(timezone.localdate() + timedelta(1))
+        assert not FailureNight.objects.exists()
 
     def test_killed_before_the_export(self, transactional_db, exported, monkeypatch):
         """A night that was cut off before its export is exported later, with the lines that it had."""
