@@ -256,9 +256,10 @@ class TestWithWorkers:
         tunables.tune("retries.base", 3600)
         tunables.tune("retries.cap", 0.1, subject="tuned.fail")
         run = tuned_skills.fail.start()
-        eventually(lambda: runs.get(run.id).state == "failed", timeout=10)
+        eventually(lambda: runs.get(run.id).state == "failed")
 
-    def test_limit_of_a_key(self, workers, eventually, tmp_path):
+    @within(2, busy=9)  # after ten seconds they would be rung for again
+    def test_limit_of_a_key(self, workers, eventually, tmp_path, bound):
         """Room made while workers run is used at once."""
         workers(skills=SKILLS, concurrency=3)
         gate = tmp_path / "gate"
@@ -266,7 +267,7 @@ class TestWithWorkers:
             tuned_skills.hold.start(gate=str(gate))
         eventually(lambda: held() == 1 and Step.objects.filter(waiting="key").count() == 2)
         tunables.tune("keys.limit", 3, subject="tuned")
-        eventually(lambda: held() == 3, timeout=2)
+        eventually(lambda: held() == 3, timeout=bound)
         gate.touch()
         eventually(lambda: Step.objects.filter(state="completed").count() == 3)
 
