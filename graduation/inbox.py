@@ -125,6 +125,7 @@ def _became_of_recommendation(key: str) -> str:
 WAITING = [
     Source(
         kind="promotion",
+        noun="promotion",
         title="Promotions",
         promise="an agent has earned a higher level",
         permission="graduation.view_offer",
@@ -147,6 +148,7 @@ WAITING = [
     ),
     Source(
         kind="recommendation",
+        noun="recommendation",
         title="Recommendations",
         promise="a look back on an incident recommends a change",
         permission="graduation.view_recommendation",

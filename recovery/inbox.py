@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Subquery, When
-from django.db.models.functions import Coalesce, NullIf
+from django.db.models.functions import Coalesce, Concat, NullIf
 from django.urls import reverse
 
 from execution import words
@@ -47,18 +47,19 @@ def _page(name: str, key: Any) -> str:
 def _candidates() -> Rows:
     rows = RecoveryCandidate.objects.filter(state=CandidateState.WAITING)
     error = Coalesce(NullIf(F("failure__error_type"), _EMPTY), F("error_kind"), output_field=CharField())
+    unknown = Concat(F("skill"), text(": "), error, output_field=CharField())
     return waiting(
         rows.select_related("pattern", "failure"),
         since=Coalesce(F("evaluated_at"), F("created_at")),
         cost=F("failure__cost"),
-        pattern=Coalesce(F("pattern__name"), error, output_field=CharField()),
+        pattern=Coalesce(F("pattern__name"), unknown, output_field=CharField()),
         agent=F("agent_id"),
     )
 
 
 def _of_candidate(one: RecoveryCandidate) -> Told:
     error = one.failure.error_type or one.error_kind
-    asks = f"{one.skill} failed with {error}. "
+    asks = f"{one.skill} failed: {error}. "
     asks += f"Recover it by {one.action}?" if one.action else "Nothing is suggested: what shall be done?"
     return Told(
         asks=asks,
@@ -313,6 +314,7 @@ def _became_of_letter(key: str) -> str:
 WAITING = [
     Source(
         kind="incident",
+        noun="incident",
         title="Incidents",
         promise="the plan for an incident asks for a yes",
         permission="recovery.view_incident",
@@ -338,6 +340,7 @@ WAITING = [
     ),
     Source(
         kind="candidate",
+        noun="recovery",
         title="Recoveries",
         promise="a run has failed, and what could recover it asks for a yes",
         permission="recovery.view_recoverycandidate",
@@ -362,6 +365,7 @@ WAITING = [
     ),
     Source(
         kind="handler",
+        noun="handler's question",
         title="Handlers' questions",
         promise="a handler of events stops to ask",
         permission="recovery.view_handling",
@@ -378,6 +382,7 @@ WAITING = [
     ),
     Source(
         kind="letter",
+        noun="dead letter",
         title="Dead letters",
         promise="a message could not be worked off, however often it was tried",
         permission="recovery.view_deadletter",

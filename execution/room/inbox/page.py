@@ -85,7 +85,7 @@ def _shown(request: HttpRequest, matter: Matter, found: list[Group]) -> dict[str
     alike = next((one.count for one in found if (one.kind, one.pattern) == (matter.kind, matter.pattern)), 1)
     return {
         "matter": matter,
-        "title": matter.source.title,
+        "noun": matter.source.noun,
         "age": shown.age(matter.since),
         "cost": words.money(matter.cost) if matter.cost else "",
         "run": shown.short(matter.told.run_id) if matter.told.run_id else "",

@@ -60,6 +60,11 @@ class Decision:
     fits: Callable[[Any], bool] = lambda _: True
 
     @property
+    def can_undo(self) -> bool:
+        """Tell whether it can be taken back; a template would call `undo` itself."""
+        return self.undo is not None
+
+    @property
     def label(self) -> str:
         """The words on its button."""
         return self.name.replace("-", " ").capitalize()
@@ -70,6 +75,7 @@ class Source:
     """One kind of thing that waits."""
 
     kind: str
+    noun: str
     title: str
     promise: str
     """When something of this kind appears here."""

@@ -323,6 +323,7 @@ _CANCEL = Decision(
 WAITING = [
     Source(
         kind="approval",
+        noun="approval",
         title="Approvals",
         promise="a workflow reaches a gate at which a person decides",
         permission=VIEW,
@@ -344,6 +345,7 @@ WAITING = [
     ),
     Source(
         kind="question",
+        noun="question",
         title="Questions",
         promise="a skill waits for a signal that a person or a program sends",
         permission=VIEW,
@@ -362,6 +364,7 @@ WAITING = [
     ),
     Source(
         kind="budget",
+        noun="budget",
         title="Budgets",
         promise="a run has spent what it may",
         permission=VIEW,
@@ -385,6 +388,7 @@ WAITING = [
     ),
     Source(
         kind="effect",
+        noun="unknown effect",
         title="Unknown effects",
         promise="a process died between doing something to the outside and noting it",
         permission=VIEW,
@@ -410,6 +414,7 @@ WAITING = [
     ),
     Source(
         kind="autonomy",
+        noun="above its level",
         title="Above the level",
         promise="a step needs more trust than its agent has earned",
         permission=VIEW,
@@ -428,6 +433,7 @@ WAITING = [
     ),
     Source(
         kind="version",
+        noun="new version",
         title="New versions",
         promise="a skill was changed while a run of it was under way, and asks before it goes on",
         permission=VIEW,
