@@ -72,7 +72,7 @@ def _snapshots() -> list[Assessment]:
         created_at__gt=Now() - _kept(),
     )
     answered = Incident.objects.filter(Q(snapshot_id__isnull=False)).values("snapshot_id")
-    windows = Window.objects.filter(incident__isnull=False, snapshot_id__isnull=False).values("snapshot_id")
+    windows = Window.objects.answered().filter(snapshot_id__isnull=False).values("snapshot_id")
     return list(_new(found.exclude(pk__in=answered).exclude(pk__in=windows), "snapshot:"))
 
 
