@@ -58,6 +58,9 @@ class WindowQuerySet(models.QuerySet["Window"]):
         """Return those that an incident was opened about, or that an open one has taken in."""
         return self.filter(Q(incident__isnull=False) | Q(details__has_key=TAKEN_IN))
 
+    def taken_in_by(self, incident: Incident) -> WindowQuerySet:
+        return self.filter(**{f"details__{TAKEN_IN}": str(incident.pk)})
+
     def unanswered(self) -> WindowQuerySet:
         return self.filter(incident=None).exclude(details__has_key=TAKEN_IN)
 
