@@ -106,6 +106,19 @@ class TestLookingBack:
         assert (retrospectives.look_back(), retrospectives.look_back()) == (1, 0)
         assert Retrospective.objects.get().source == f"snapshot:{window.snapshot_id}"
 
+    def test_snapshot_that_an_incident_has_taken_in(self):
+        """What an incident has taken in is looked back on with it: its snapshot is rested on, and has no look of its own."""
+        incident, _ = stage.opened(ago=2000)
+        for number in range(6):
+            stage.failed(ago=300 - number)
+        stage.correlate(), stage.watch()
+        taken = Window.objects.taken_in_by(incident).get().snapshot_id
+        aged_snapshot(taken)
+        assert retrospectives.look_back() == 0
+        incidents.close(incident, by="ann", reason="fixed")
+        assert (retrospectives.look_back(), retrospectives.look_back()) == (1, 0)
+        assert {incident.snapshot_id, taken} <= set(Assessment.objects.get(kind="retrospective").parents)
+
     def test_decisions_and_how_many_are_known(self):
         """It counts the decisions about what was affected, and of how many it is known what became of them."""
         incident, _ = stage.opened()
