@@ -67,11 +67,11 @@ def _keep_sent(entry_id: str, fields: dict[str, str]) -> bool:
 
 
 @transaction.atomic
-def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int) -> bool:
-    """Keep one letter, with its event; tells whether it is new."""
+def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int, is_told: bool = True) -> bool:
+    """Keep one letter, with its event unless nobody is to be told; says whether it is new."""
     about = {"body": body, "reason": clean(reason), "tries": tries}
     letter, is_new = DeadLetter.objects.get_or_create(queue=queue, original_id=original_id, defaults=about)
-    if is_new:
+    if is_new and is_told:
         _note("letter.died", letter, reason=letter.reason)
     return is_new
 

@@ -171,6 +171,26 @@ class TestFanOut:
         assert "tests.seen" in kinds
         assert not kinds & {"handler.gave_up", "letter.died"}
 
+    def test_two_that_fail_at_everything_come_to_an_end(self):
+        """Two broken handlers of everything do not tell each other of their failing for ever; each letter is kept."""
+
+        def fails(_):
+            raise ValueError
+
+        for name in ("tests.one", "tests.two"):
+            dispatcher.on("*", name=name)(fails)
+        happen()
+        for _ in range(10):
+            dispatcher.dispatch()
+            Handling.objects.filter(state="pending").update(try_count=4, due_at=timezone.now())
+            worked = [handle_due(name) for name in ("tests.one", "tests.two")]
+            if not any(worked):
+                break
+        assert not any(worked), "they go on telling each other"
+        told = Event.objects.filter(kind__in=("handler.gave_up", "letter.died"))
+        assert sorted(told.values_list("data__handler", flat=True)) == ["tests.one"] * 2 + ["tests.two"] * 2
+        assert DeadLetter.objects.count() == Handling.objects.filter(state="dead").count() == 6
+
 
 def long_ago():
     """Return a moment that retention has left behind."""

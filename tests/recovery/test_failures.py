@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -132,6 +133,18 @@ class TestEndings:
             stage.play(stage.skill(function).start())
         failures.take_in()
         assert not FailureMatch.objects.exists()
+
+
+@pytest.mark.parametrize("which", skills.POISONS)
+def test_whatever_an_error_says(failed, which):
+    """However long, odd or untellable an error is, it is one row in time, and opens its candidate."""
+    run = failed(skills.failing_poisons, take_in=False, given={"which": which})
+    began = time.process_time()
+    failures.take_in()
+    assert time.process_time() - began < 1
+    (row,) = of(run)
+    assert (row.ending, row.is_final, len(row.message) <= 4000) == ("failed", True, True)
+    assert RecoveryCandidate.objects.get().failure_id == row.id
 
 
 class TestReading:

@@ -126,6 +126,21 @@ class TestMining:
         miner.learn([miner.shape_of(message) for message in messages])
         return {message: miner.find(miner.shape_of(message)).text for message in messages}
 
+    def test_prose_takes_no_longer_and_longer(self):
+        """Thousands of sentences that begin alike are learnt in the time of their number, and values are found among them."""
+        chosen, miner = random.Random(7), Miner()
+        words = ["".join(chosen.choices("bcdfghjklmnpqrstvwxz", k=7)) for _ in range(3000)]
+        began = time.process_time()
+        for _ in range(8):
+            prose = [f"cannot {' '.join(chosen.choices(words, k=6))}" for _ in range(500)]
+            miner.learn([miner.shape_of(message) for message in prose])
+        assert time.process_time() - began < 3
+        logins = [f"cannot let in the user {name} today" for name in words[:6]]
+        miner.learn([miner.shape_of(message) for message in logins])
+        assert {miner.find(miner.shape_of(message)).text for message in logins} == {
+            "cannot let in the user <any> today"
+        }
+
     @pytest.mark.parametrize(
         "messages",
         [
