@@ -127,7 +127,7 @@ def _no_leftovers() -> Iterator[None]:
 
 
 def wait_until(
-    condition: Callable[[], Answer], *, timeout: float = 30.0, every: float = 0.02, message: str = ""
+    condition: Callable[[], Answer], *, timeout: float = 30.0, every: float = 0.05, message: str = ""
 ) -> Answer:
     """Poll until the condition is true, and return its value; fail with the message after the deadline."""
     deadline = time.monotonic() + timeout
