@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from execution.room.parts import Group, listed
-from graduation import inbox
+from execution.room.parts import Entry, Group, Page, listed
+from graduation import inbox, stopping
 
 WAITING = inbox.WAITING
 
@@ -17,8 +17,12 @@ NAVIGATION = [
             listed("Objectives", "target", "graduation.objective"),
             listed("Gate", "traffic", "graduation.gatecall"),
             listed("Envelopes", "mail_lock", "graduation.envelope"),
-            listed("Kill switch", "emergency_home", "graduation.killswitch"),
+            Entry(title="Kill switch", icon="emergency_home", page="admin:kill_switch", permission=stopping.VIEW),
             listed("Recommendations", "lightbulb", "graduation.recommendation"),
+            listed("Retrospectives", "history_edu", "graduation.retrospective"),
         ],
     ),
 ]
+
+PAGES = [Page(path="kill-switch/", name="kill_switch", view=stopping.page)]
+NOTICES = [stopping.notice]

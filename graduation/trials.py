@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from copy import copy
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -85,6 +86,22 @@ def tell(row: EvidenceRow) -> Trial:
     if told_until != row.told_until:
         _store(row, trial, making=making, told_until=told_until, began_at=began_at)
     return trial
+
+
+def curve(row: EvidenceRow) -> list[tuple[datetime, Trial]]:
+    """Return how a trial came to be what it is: after each outcome that was told, when it was decided and the trial."""
+    trial, points, last = _fresh(row.target), list[tuple[datetime, Trial]](), row.told_until
+    if last is None:
+        return points
+    again = copy(row)
+    again.told_until = None
+    for decision, _, outcome in _told(again):
+        if outcome is not None:
+            trial = trial.observe(1 - outcome)
+            points.append((decision.created_at, trial))
+        if decision.id >= last:
+            break
+    return points
 
 
 def to_audit(row: EvidenceRow, limit: int = 10) -> list[Verdict]:

@@ -100,4 +100,5 @@ POISONS = {
 @skill("failing.poisons", retries=0, breaker="")
 def failing_poisons(ctx, which: str) -> None:
     """Fail with what nobody should ever say."""
-    raise POISONS[which]()
+    error = POISONS[which]()
+    raise error

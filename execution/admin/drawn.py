@@ -65,9 +65,12 @@ def level(label: str, value: float, count: int, color: str = "quiet") -> dict[st
 
 
 def chart(
-    kind: str, labels: Sequence[str], rows: Sequence[Mapping[str, Any]], said: str, *, scale: Mapping[str, Any] = {}
+    kind: str, labels: Sequence[str], rows: Sequence[Mapping[str, Any]], said: str, *, right: str = "", **scale: Any
 ) -> dict[str, str]:
-    """Return a chart as the template takes it; without any label there is nothing to draw."""
+    """Return a chart as the template takes it; without any label there is nothing to draw.
+
+    What is named besides is the scale upwards, such as `type="logarithmic"`; `right` names one of its own at the right.
+    """
     options = {
         "animation": False,
         "responsive": True,
@@ -80,5 +83,8 @@ def chart(
             "y": {"beginAtZero": True, "ticks": {**_QUIET_TICKS, "maxTicksLimit": 5}, **scale},
         },
     }  # fmt: skip
+    if right:
+        scale_of = {"position": "right", "beginAtZero": True, "grid": {"display": False}, "ticks": _QUIET_TICKS}
+        options["scales"] |= {right: scale_of}  # type: ignore[operator]
     data = {"labels": list(labels), "datasets": list(rows)}
     return {"kind": kind, "data": json.dumps(data) if labels else "", "options": json.dumps(options), "said": said}

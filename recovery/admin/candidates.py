@@ -155,7 +155,7 @@ class RecoveryCandidateAdmin(ToldAdmin):
 
     def parts(self, request: HttpRequest, row: RecoveryCandidate) -> dict[str, Any]:
         return {
-            "state": shown.state(row.state),
+            "state": _state(row.state),
             "state_said": STATES[CandidateState(row.state)],
             "does": _does(row) if row.action else "",
             "cost": words.money(row.cost) if row.cost else "",
@@ -171,7 +171,7 @@ class RecoveryCandidateAdmin(ToldAdmin):
 
     @admin.display(description="state")
     def shown_state(self, candidate: RecoveryCandidate) -> SafeString:
-        return shown.state(candidate.state)
+        return _state(candidate.state)
 
     @admin.display(description="error")
     def error(self, candidate: RecoveryCandidate) -> str:
@@ -216,6 +216,11 @@ class RecoveryCandidateAdmin(ToldAdmin):
     @admin.display(description="cost")
     def shown_cost(self, candidate: RecoveryCandidate) -> str:
         return words.money(candidate.cost) if candidate.cost else shown.EMPTY
+
+
+def _state(state: str) -> SafeString:
+    """Show a state; one that is open is no trouble: an evaluator comes by."""
+    return shown.state("evaluating" if state == CandidateState.OPEN else state)
 
 
 def _does(candidate: RecoveryCandidate) -> str:
