@@ -126,7 +126,9 @@ def open_for_breach(verdict: Verdict) -> Incident | None:
         services = window.services if window else [verdict.subject]
         text = f"{verdict.subject} does not keep its objective"
         if going_on := _going_on(services, verdict.subject):
-            _go_on(going_on, _BREACH.format(verdict.id), text, severity=severity, services=services, verdict=verdict)
+            if going_on.breach_id != verdict.id:
+                name = _BREACH.format(verdict.id)
+                _go_on(going_on, name, text, severity=severity, services=services, verdict=verdict)
             return None
         try:
             with transaction.atomic():
@@ -161,7 +163,9 @@ def _take_in(incident: Incident, window: Window, snapshot_id: uuid.UUID) -> None
 
 
 def _go_on(incident: Incident, key: str, text: str, *, severity: str, services: Sequence[str], **entry: Any) -> None:
-    """Add to an open incident what has happened further, and say so."""
+    """Add to an open incident, which is held, what has happened further, and say so once."""
+    if incident.entries.filter(key=key).exists():
+        return
     Incident.objects.filter(pk=incident.pk).update(
         severity=windows.worst(incident.severity, severity),
         services=[*incident.services, *(one for one in services if one not in incident.services)],

@@ -71,6 +71,7 @@ class TestOpening:
         side_by_side(*[lambda: stage.watch(61)] * 2)
         incident = Incident.objects.get()
         assert (incident.breach_id, incident.services, incident.snapshot_id) == (verdict.id, ["agent:scout"], None)
+        assert stage.timeline(incident) == ["opened"]
         stage.correlate()
         stage.watch(200)
         incident.refresh_from_db()
@@ -160,12 +161,13 @@ class TestGoingOn:
         stage.watch(61)
         incident = Incident.objects.get()
         second = stage.breach(data={"severity": "critical"})
-        side_by_side(*[lambda: stage.watch(61)] * 2)
-        stage.watch(61)
+        side_by_side(*[lambda: stage.watch(61)] * 3)
+        for verdict in (first, second):
+            incidents.open_for_breach(verdict)
         incident.refresh_from_db()
         (entry,) = incident.entries.filter(kind="went_on")
         assert (incident.breach_id, entry.verdict_id, incident.severity) == (first.id, second.id, "critical")
-        assert Incident.objects.count() == 1
+        assert (Incident.objects.count(), len(stage.told("incident.went_on"))) == (1, 1)
 
 
 def test_shipped_workflow_is_right():
