@@ -279,10 +279,15 @@ def _facts(agent: Any) -> dict[str, Any]:
         "offers": [_offer_row(one) for one in offers],
         "lockouts": [_lockout_row(one) for one in lockouts.in_force(agent)],
         "to_audit": [_audit_row(one) for one in waiting],
-        "changes": [
-            {"at": one.created_at, "by": one.data["by"], "reason": one.reasoning, "id": one.id} for one in changes
-        ],
+        "changes": [_change_row(one) for one in changes],
     }
+
+
+def _change_row(one: Verdict) -> dict[str, Any]:
+    before, after = (Level(one.data[name]).label for name in ("before", "after"))
+    return {
+        "at": one.created_at, "from": before, "to": after, "by": one.data["by"], "reason": one.reasoning, "id": one.id,
+    }  # fmt: skip
 
 
 def _audit_row(one: Verdict) -> dict[str, Any]:
