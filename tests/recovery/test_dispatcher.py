@@ -172,7 +172,6 @@ class TestFanOut:
         assert "tests.seen" in kinds
         assert not kinds & {"handler.gave_up", "letter.died"}
 
-
     def test_two_that_fail_at_everything_come_to_an_end(self):
         """Two broken handlers of everything do not tell each other of their failing for ever; each letter is kept."""
 
