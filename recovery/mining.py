@@ -26,7 +26,7 @@ FIXED = 2
 ALIKE = 0.5
 LONGEST_SHAPE = 48
 CROWD = 500
-"""More templates of one leaf than this are prose, no kinds of one message: only those that begin alike are compared."""
+"""More templates of one leaf than this are prose: of them only those that begin alike are compared."""
 REMEMBERED_MOST = 50_000
 
 Words = tuple[str, ...]

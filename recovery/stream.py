@@ -55,6 +55,12 @@ for place = 3, added + 2 do redis.call('XADD', KEYS[1], '*', ARGV[2], ARGV[place
 return added
 """
 
+# A transaction would be refused by a server that has no memory left, which could then never be emptied.
+_LEAVE = """
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
+redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+"""
+
 Evaluate = Callable[..., Collection[uuid.UUID]]
 """Takes candidates' ids, `source` and `by`; returns the ids that need no evaluation any more."""
 
@@ -255,10 +261,7 @@ class Consumer:
 
     def _acknowledge(self, entry_ids: Sequence[str]) -> None:
         if entry_ids:
-            with self.server.pipeline(transaction=True) as pipe:
-                pipe.xack(key(), GROUP, *entry_ids)
-                pipe.xdel(key(), *entry_ids)
-                pipe.execute()
+            self.server.eval(_LEAVE, 1, key(), GROUP, *entry_ids)
 
     def _bury(self, entry: Entry, reason: str) -> None:
         """Write a dead letter, then acknowledge: whoever dies in between writes it again, and it is kept once."""

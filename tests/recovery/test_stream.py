@@ -116,6 +116,23 @@ class TestAdd:
             assert work() == 0
             assert stream.tidy() == 0 if not url else True
 
+    def test_full_redis(self, server):
+        """A Redis without memory takes nothing more: what it holds is evaluated, and the rest found by the claim."""
+        wanted = candidates(3)
+        stream.make_group(server)
+        stream.add(wanted[:2])
+        server.config_set("maxmemory", 1)
+        try:
+            stream.add(wanted[2:])
+            assert queue.push(wanted[2:]) == 1
+            assert work() == 2
+            assert server.xlen(stream.key()) == 0
+        finally:
+            server.config_set("maxmemory", 0)
+        assert list(RecoveryCandidate.objects.filter(state="open").values_list("pk", "is_urgent")) == [
+            (wanted[2], True)
+        ]
+
     def test_redis_that_knows_no_streams(self, server):
         """A server that refuses, here because the key is something else, is as good as none."""
         server.set(stream.key(), "a text")
