@@ -205,12 +205,14 @@ def test_frozen_main_process_does_not_stop_its_children(workers, eventually, sho
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_healthy_step_outlives_many_leases(workers, eventually, short_lease, tmp_path, pool):
+def test_healthy_step_outlives_many_leases(workers, eventually, settings, tmp_path, pool):
     """A step that runs for several leases is started once, also while it holds the interpreter lock all the time."""
+    settings.CELERIAC = settings.CELERIAC | {"lease_seconds": 6, "heartbeat_seconds": 1.0}
+    lease = {"CELERIAC_LEASE_SECONDS": "6", "CELERIAC_HEARTBEAT_SECONDS": "1"}
     for _ in range(2):
-        workers(skills=SKILLS, concurrency=1, pool=pool, environment=SHORT_ENVIRONMENT)
-    writer = skills.work.start(count=400)
-    gripper = skills.grip.start(folder=str(tmp_path), seconds=7.0)
+        workers(skills=SKILLS, concurrency=1, pool=pool, environment=lease)
+    writer = skills.work.start(count=200, pause=0.07)
+    gripper = skills.grip.start(folder=str(tmp_path), seconds=13.0)
     assert gripper.wait(timeout=60) == "let go"
     assert set(writer.wait(timeout=60)) == {1}
     assert endings(gripper) == ["completed"]
@@ -475,7 +477,7 @@ def test_duplicates_of_a_stuck_message_are_few(workers, eventually, settings, tr
 def test_warm_shutdown_gives_all_away(workers, eventually, tmp_path, bound):
     """What runs suspends at its next context call and starts elsewhere within two seconds, without a crash."""
     first = workers(skills=SKILLS, concurrency=2)
-    going = [skills.work.start(count=300) for _ in range(2)]
+    going = [skills.tend.start(folder=str(tmp_path)) for _ in range(2)]
     for run in going:
         eventually(lambda: checkpoints(run) > 3)  # noqa: B023
     workers(skills=SKILLS, concurrency=2)
@@ -484,9 +486,10 @@ def test_warm_shutdown_gives_all_away(workers, eventually, tmp_path, bound):
     for run in going:
         eventually(lambda: Attempt.objects.filter(run_id=run.id).count() == 2, every=0.01)  # noqa: B023
     assert time.monotonic() - stopped_at < bound
+    (tmp_path / "open").touch()
     assert first.stop() == 0
     for run in going:
-        assert run.wait(timeout=40)
+        run.wait(timeout=40)
         assert endings(run) == ["suspended", "completed"]
 
 
