@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from django.apps import apps
+
 from execution.room import wholes
 from execution.room.parts import Entry, Group, Page, listed
 
+# django-celery-beat may be missing: a project can schedule the cycles by itself.
+_SCHEDULES = (
+    [listed("Schedules", "schedule", "django_celery_beat.periodictask")]
+    if apps.is_installed("django_celery_beat")
+    else []
+)
 NAVIGATION = [
     Group(title="", place=0, entries=[Entry(title="Home", icon="home", page="admin:index", permission="")]),
     Group(
@@ -35,6 +43,7 @@ NAVIGATION = [
             listed("Workers", "memory", "execution.worker"),
             listed("Services", "hub", "execution.service"),
             listed("Breakers", "electrical_services", "execution.breaker"),
+            *_SCHEDULES,
             listed("Cycles", "cycle", "execution.cyclestate"),
             listed("Tunables", "tune", "execution.tunable"),
         ],
