@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +21,8 @@ class Entry:
     task: str
     description: str
     every: timedelta = timedelta(0)
+    cycle: str = ""
+    """The name of the cycle that the task runs, where it is not the task's own."""
     at: str = ""
     """The time of day, `02:00` in Celery's time zone, of what is done daily; instead of `every`."""
 
@@ -34,18 +37,21 @@ SCHEDULE = (
     Entry(
         name="celeriac: sessions",
         task="execution.watch_sessions",
+        cycle="execution.sessions",
         every=timedelta(seconds=10),
         description="Ends sessions that were not used for their time to live, and pauses their runs.",
     ),
     Entry(
         name="celeriac: memory",
         task="execution.update_memory",
+        cycle="execution.memory",
         every=timedelta(seconds=10),
         description="Applies the memory rules to runs that have ended; removes what has expired.",
     ),
     Entry(
         name="celeriac: provenance",
         task="execution.record_provenance",
+        cycle="execution.provenance",
         every=timedelta(seconds=10),
         description="Records how each finished step came about.",
     ),
@@ -93,6 +99,17 @@ def install(entries: Iterable[Entry]) -> int:
         )
         added += 1
     return added
+
+
+@cache
+def _cycles() -> dict[str, str]:
+    """Return the cycle of each task that an installed app schedules, by the task's name."""
+    return {entry.task: entry.cycle or entry.task for entry in of_apps()}
+
+
+def cycle_of(task: str) -> str:
+    """Return the name of the cycle that a scheduled task runs; nothing for a task that is not of ours."""
+    return _cycles().get(task, "")
 
 
 def _when(entry: Entry) -> dict[str, Any]:

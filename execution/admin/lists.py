@@ -21,6 +21,7 @@ from django.db.models import Q, QuerySet, Subquery, UUIDField, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 NEWEST = 100_000
 PAGES_MOST = 200
@@ -64,6 +65,16 @@ def newest(rows: Rows) -> Rows:
     return rows.filter(pk__gte=Coalesce(Subquery(edge), Value(uuid.UUID(int=0)), output_field=UUIDField()))
 
 
+class PreparedList(ChangeList):
+    """A page of a list whose columns have been looked up together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        self.result_list: Any = rows
+        self.model_admin.prepare(rows)
+
+
 class PlainAdmin(_ModelAdmin):
     """A list and a page of one model, that change nothing."""
 
@@ -83,6 +94,12 @@ class PlainAdmin(_ModelAdmin):
     """Lookups that no index serves, compared among the newest rows."""
     unlisted: Sequence[str] = ()
     """Large columns that a list leaves in the database."""
+
+    def prepare(self, rows: list[Any]) -> None:
+        """Look up, for the rows of one page together, what their columns show beside their own fields."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PreparedList
 
     shown_once_made: Sequence[str] = ()
     """Fields that a form for a new row leaves out: there is nothing to show yet."""

@@ -112,7 +112,13 @@ def value(packed: bytes | memoryview | None, *, whole: str = "") -> SafeString:
         return SafeString("<em>its blob is missing</em>")
     if size > UNPACKED_MOST:
         return format_html("<em>{}: too large to be shown here</em>", words.size(size))
-    return data(values.unpack(raw, _blob), whole=whole)
+    return data(_bare(values.unpack(raw, _blob)), whole=whole)
+
+
+def _bare(found: Any) -> Any:
+    """Return an input as people give it: by its names, where it has no other arguments."""
+    is_input = isinstance(found, dict) and found.keys() == {"args", "kwargs"} and not found["args"]
+    return found["kwargs"] if is_input else found
 
 
 def whole_value(packed: bytes | memoryview | None) -> SafeString:
@@ -120,7 +126,7 @@ def whole_value(packed: bytes | memoryview | None) -> SafeString:
     raw = bytes(packed or b"")
     if not raw or (_size(raw) or UNPACKED_MOST + 1) > UNPACKED_MOST:
         return value(packed)
-    text = json.dumps(values.unpack(raw, _blob), indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(_bare(values.unpack(raw, _blob)), indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="room-value is-whole" tabindex="0">{}</pre>', text)
 
 

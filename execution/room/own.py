@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.apps import apps
+
 from execution.room import wholes
 from execution.room.inbox import page as inbox
 from execution.room.inbox import work
@@ -21,6 +23,12 @@ PAGES = [
     Page(path="execution/value/<slug:name>/<uuid:key>/", name="execution_whole_value", view=wholes.show),
 ]
 
+# django-celery-beat may be missing: a project can schedule the cycles by itself.
+_SCHEDULES = (
+    [listed("Schedules", "schedule", "django_celery_beat.periodictask")]
+    if apps.is_installed("django_celery_beat")
+    else []
+)
 NAVIGATION = [
     Group(
         title="",
@@ -58,6 +66,7 @@ NAVIGATION = [
             listed("Workers", "memory", "execution.worker"),
             listed("Services", "hub", "execution.service"),
             listed("Breakers", "electrical_services", "execution.breaker"),
+            *_SCHEDULES,
             listed("Cycles", "cycle", "execution.cyclestate"),
             listed("Tunables", "tune", "execution.tunable"),
         ],

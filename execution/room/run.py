@@ -65,7 +65,7 @@ def parts(run: Run, user: Any) -> dict[str, Any]:
         "explanation": explanation,
         "asks": asks(run, explanation, intended, user),
         "buttons": buttons(run, VERBS, user),
-        "picture": graph.picture(run, steps) if len(steps) > 1 else None,
+        "picture": graph.picture(run, steps) if run.step_count > 1 else None,
         "timeline": timeline.of(run, steps, explanation.at),
         "steps": _steps(listed),
         "more_steps": max(0, run.step_count - len(listed)),

@@ -187,6 +187,10 @@ def is_job(run: Run) -> bool:
     return run.workflow.startswith("job:")
 
 
+def _has_failed_items(run: Run) -> bool:
+    return is_job(run) and run.state == RunState.COMPLETED and jobs.progress(run.id).failed_count > 0
+
+
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
@@ -215,7 +219,7 @@ VERBS: dict[str, Verb] = {
             done="retried",
             do=_retry,
             permission=OPERATE,
-            fits=lambda run: run.state == RunState.FAILED or (is_job(run) and run.state == RunState.COMPLETED),
+            fits=lambda run: run.state == RunState.FAILED or _has_failed_items(run),
         ),
         Verb(
             name="top-up",

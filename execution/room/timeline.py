@@ -93,9 +93,9 @@ class _Span:
         ]
 
 
-def of(run: Run, steps: Sequence[Step], now: datetime) -> Timeline:
+def of(run: Run, steps: Sequence[Step], now: datetime, *, with_entries: bool = True) -> Timeline:
     """Tell when a run's steps were performed; the steps come in their order, the entries of lists are looked up."""
-    chosen = _with_entries(run, list(steps[:ROWS]))
+    chosen = _with_entries(run, list(steps[:ROWS])) if with_entries else list(steps[:ROWS])
     ids = [step.id for step in chosen]
     span = _Span(run.created_at, max(run.ended_at or now, run.created_at))
     attempts, ticks = _attempts(ids), _ticks(ids)

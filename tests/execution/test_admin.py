@@ -105,7 +105,7 @@ QUERIES = {
     "timer": 5,
     "tunable": 5,
     "verdict": 5,
-    "worker": 5,
+    "worker": 7,
     "workflow": 5,
 }
 
