@@ -1,6 +1,6 @@
 """What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES and PAGES; each is optional.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES and BANNERS; each is optional.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Found:
     description: str
     url: str
     icon: str
+    kind: str = "page"
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,16 @@ class Search:
 
     permission: str
     find: Callable[[str], Sequence[Found]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banner:
+    """What stands above every page: BANNERS holds functions that take the request and return one, or None."""
+
+    title: str
+    text: str
+    url: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
