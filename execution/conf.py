@@ -94,6 +94,10 @@ class Settings(Section):
     """Where a run's logs are read, with `{run}` for its id: pages of runs lead there."""
     metrics_token: str = ""
     """When set, /metrics wants it as a bearer token."""
+    flower_url: str = "http://127.0.0.1:5555"
+    """Where Flower listens on this machine, for /flower/ behind the admin's login."""
+    flower_account: str = ""
+    """The `user:password` of Flower's own login, where it has one."""
 
 
 def reader(section: type[_Found]) -> Callable[[], _Found]:

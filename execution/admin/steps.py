@@ -16,7 +16,7 @@ from execution.admin import shown
 from execution.admin.lists import AgentFilter, PlainAdmin
 from execution.models import Attempt, Checkpoint, Step, Worker
 from execution.models.agents import agent_name
-from execution.room import timeline, wholes
+from execution.room import flower, timeline, wholes
 
 PAGE = 50
 ATTEMPTS_MOST = 50
@@ -71,6 +71,7 @@ class StepAdmin(PlainAdmin):
             "run_url": reverse("admin:execution_run_change", args=[step.run_id]),
             "timeline": timeline.of(step.run, [step], why.clock(), with_entries=False),
             "attempts": _attempts(list(attempts)),
+            "flower": flower.address(step.pk) if request.user.has_perm(flower.PERMISSION) else "",
         }
         return super().render_change_form(request, context, *args, **kwargs)
 

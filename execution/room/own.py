@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from django.apps import apps
 
-from execution.room import wholes
+from execution.room import banners, flower, searching, wholes
 from execution.room.inbox import page as inbox
 from execution.room.inbox import work
 from execution.room.panels import PANELS
 from execution.room.parts import Entry, Group, Page, listed
+from execution.room.searches import SEARCHES
 
-__all__ = ["NAVIGATION", "PAGES", "PANELS", "WAITING"]
+__all__ = ["NAVIGATION", "PAGES", "PANELS", "SEARCHES", "WAITING"]
 
 WAITING = work.WAITING
 
 PAGES = [
+    Page(path="go/<path:wanted>", name="go", view=searching.go),
+    Page(path="banners/", name="banners", view=banners.show),
+    Page(path="flower/", name="flower", view=flower.opened),
     Page(path="inbox/", name="inbox", view=inbox.show),
     Page(path="inbox/evidence/", name="inbox_evidence", view=inbox.evidence),
     Page(path="inbox/ask/", name="inbox_ask", view=inbox.ask),
@@ -69,6 +73,7 @@ NAVIGATION = [
             *_SCHEDULES,
             listed("Cycles", "cycle", "execution.cyclestate"),
             listed("Tunables", "tune", "execution.tunable"),
+            Entry(title="Flower", icon="local_florist", page="admin:flower", permission=flower.PERMISSION),
         ],
     ),
     Group(
