@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from execution.room.parts import Group, listed
+from execution.room.parts import Grant, Group, listed
 from graduation import inbox
 
 WAITING = inbox.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["graduation.view_*"]),
+    Grant(
+        group="operator",
+        permissions=["graduation.operate_envelope", "graduation.resolve_case", "graduation.decide_recommendation"],
+    ),
+    Grant(
+        group="governor",
+        permissions=[
+            "graduation.govern_objective", "graduation.govern_gate", "graduation.release_killswitch",
+            "graduation.add_sampling", "graduation.change_sampling",
+        ],
+    ),
+]  # fmt: skip
 
 NAVIGATION = [
     Group(

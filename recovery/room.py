@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from execution.room.parts import Group, listed
+from execution.room.parts import Grant, Group, listed
 from recovery import inbox
 
 WAITING = inbox.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["recovery.view_*"]),
+    Grant(
+        group="operator",
+        permissions=[
+            "recovery.decide_candidate", "recovery.replay_deadletter", "recovery.answer_incident",
+            "recovery.answer_handling", "recovery.operate_webhook", "recovery.operate_export", "recovery.judge_pattern",
+        ],
+    ),
+    Grant(group="governor", permissions=["recovery.switch_handler", "recovery.change_suggestionaction"]),
+]  # fmt: skip
 
 NAVIGATION = [
     Group(

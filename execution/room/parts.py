@@ -1,6 +1,7 @@
 """What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES and PAGES; each is optional.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, WAITING (see
+`execution.room.inbox`) and PEOPLE (see `execution.room.groups`); each is optional.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ class Search:
 
     permission: str
     find: Callable[[str], Sequence[Found]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a group of people may do: permissions as `execution.operate_run`; `execution.view_*` means all alike."""
+
+    group: str
+    permissions: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
