@@ -7,11 +7,26 @@ from typing import Any
 from django.http import HttpRequest
 
 from execution.room.finding import Kind, search
-from execution.room.parts import Entry, Group, Page, Panel, listed
+from execution.room.parts import Entry, Grant, Group, Page, Panel, listed
 from graduation import inbox, stopping
 from graduation.models import Envelope, EnvelopeState, ObjectiveState, Offer, OfferState, Standing
 
 WAITING = inbox.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["graduation.view_*"]),
+    Grant(
+        group="operator",
+        permissions=["graduation.operate_envelope", "graduation.resolve_case", "graduation.decide_recommendation"],
+    ),
+    Grant(
+        group="governor",
+        permissions=[
+            "graduation.govern_objective", "graduation.govern_gate", "graduation.release_killswitch",
+            "graduation.add_sampling", "graduation.change_sampling",
+        ],
+    ),
+]  # fmt: skip
 
 NAVIGATION = [
     Group(

@@ -72,12 +72,12 @@ def _of_candidate(one: RecoveryCandidate) -> Told:
 def _evidence_of_candidate(one: RecoveryCandidate) -> Evidence:
     return Evidence(
         facts={
-            "What failed": shown.pre(one.failure.message),
+            "What failed": shown.pre(one.failure.message) if one.failure.message else shown.EMPTY,
             "Asks because": one.needs or shown.EMPTY,
             "Pattern": one.pattern.name if one.pattern else "none knows this failure",
             "Burnt": words.money(one.failure.cost),
             "Run": shown.link("run", one.run_id),
-            "Failed": shown.age(one.failed_at),
+            "Failed this long ago": shown.age(one.failed_at),
             "Further failures alike": str(one.joined_count),
         },
         alternatives=[_choice(found, is_first=not place) for place, found in enumerate(_choices(one))],

@@ -8,12 +8,31 @@ from execution.room import banners, flower, searching, wholes
 from execution.room.inbox import page as inbox
 from execution.room.inbox import work
 from execution.room.panels import PANELS
-from execution.room.parts import Entry, Group, Page, listed
+from execution.room.parts import Entry, Grant, Group, Page, listed
 from execution.room.searches import SEARCHES
 
-__all__ = ["NAVIGATION", "PAGES", "PANELS", "SEARCHES", "WAITING"]
+__all__ = ["NAVIGATION", "PAGES", "PANELS", "PEOPLE", "SEARCHES", "WAITING"]
 
 WAITING = work.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["execution.view_*", "django_celery_beat.view_*"]),
+    Grant(
+        group="operator",
+        permissions=[
+            "execution.operate_run", "execution.change_breaker", "execution.add_concurrencykey",
+            "execution.change_concurrencykey", "execution.add_capabilitylockout", "execution.change_capabilitylockout",
+            "execution.add_service", "execution.change_service",
+        ],
+    ),
+    Grant(
+        group="governor",
+        permissions=[
+            "execution.raise_agent", "execution.add_agent", "execution.change_agent", "execution.add_tunable",
+            "execution.change_tunable", "django_celery_beat.*",
+        ],
+    ),
+]  # fmt: skip
 
 PAGES = [
     Page(path="go/<path:wanted>", name="go", view=searching.go),

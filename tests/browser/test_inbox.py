@@ -62,7 +62,7 @@ def test_evidence_unfolds(reader, hands):  # noqa: F811 - the fixture
     look(page, "inbox-evidence")
     assert someone.serious() == []
     page.keyboard.press("?")
-    page.get_by_role("heading", name="Keys").wait_for()
+    page.get_by_role("heading", name="Keys", exact=True).wait_for()
     assert someone.serious() == []
     assert someone.errors == []
 
