@@ -58,12 +58,14 @@ def parts(run: Run, user: Any) -> dict[str, Any]:
     waiting = [reason.step_id for reason in explanation.reasons if reason.step_id]
     intended = _effects([*ids, *waiting])
     logged = _events(run)
+    asked = asks(run, explanation, intended, user)
     names |= _further_names(names, [event.step_id for event in logged])
     return {
         "run": run,
         "head": head(run, explanation.at),
         "explanation": explanation,
-        "asks": asks(run, explanation, intended, user),
+        "asks": [ask for ask in asked if ask.reason.state != StepState.BLOCKED],
+        "blocked": [ask for ask in asked if ask.reason.state == StepState.BLOCKED],
         "buttons": buttons(run, VERBS, user),
         "picture": graph.picture(run, steps) if run.step_count > 1 else None,
         "timeline": timeline.of(run, steps, explanation.at),
