@@ -75,6 +75,7 @@ class SkillOptions:
     stall_after: Duration | None = None
     version: str = ""
     on_new_version: str = "continue"
+    signals: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming the option."""
@@ -86,6 +87,8 @@ class SkillOptions:
             _one_of("autonomy", self.autonomy, LEVELS)
         if isinstance(self.calls, str) or not all(self.calls):
             raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
+        if not hasattr(self.signals, "items") or not all(self.signals):
+            raise OptionInvalid(f"signals is {self.signals!r:.80}; it names types, as in signals={{'answer': Answer}}")
         for name, longest in _TEXTS.items():
             if getattr(self, name) is not None:
                 texts.checked(name, getattr(self, name), longest=longest)
@@ -313,6 +316,14 @@ class SkillTask(DjangoTask):
     def types(self) -> inputs.Types:
         """What the function's signature and its hints say."""
         return inputs.Types(self.name, self.function or self.run, self.takes_input or inspect.signature(self.run))
+
+    def signal_schema(self, name: str) -> dict[str, Any] | None:
+        """Return the JSON Schema of what a signal brings, or None where the skill does not say."""
+        return inputs.schema_of(self.options.signals.get(name))
+
+    def checked_signal(self, name: str, data: Any) -> Any:
+        """Return what a signal brings as it will be stored, or say what is wrong with it."""
+        return inputs.checked(self.name, name, self.options.signals.get(name), data)
 
     def _check_signature(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.typing:
