@@ -20,7 +20,7 @@ from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 from celery.result import AsyncResult as Result
 
-from execution import amounts, inputs, texts
+from execution import amounts, inputs, secrecy, texts
 from execution.durations import Duration, seconds
 from execution.exceptions import InputInvalid, NotPossible, OptionInvalid, SkillUnknown
 
@@ -75,6 +75,7 @@ class SkillOptions:
     stall_after: Duration | None = None
     version: str = ""
     on_new_version: str = "continue"
+    secret: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming the option."""
@@ -86,6 +87,9 @@ class SkillOptions:
             _one_of("autonomy", self.autonomy, LEVELS)
         if isinstance(self.calls, str) or not all(self.calls):
             raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
+        if isinstance(self.secret, str) or not all(name and str(name) == name for name in self.secret):
+            raise OptionInvalid(f"secret is {self.secret!r}; it lists names of parameters, as in secret=['pin']")
+        secrecy.mark(self.secret)
         for name, longest in _TEXTS.items():
             if getattr(self, name) is not None:
                 texts.checked(name, getattr(self, name), longest=longest)

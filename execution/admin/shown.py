@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from execution import values, words
+from execution import secrecy, values, words
 from execution.models import Blob
 
 SHOWN_MOST = 4096
@@ -96,9 +96,13 @@ def facts(found: dict[str, Any], *, but: frozenset[str] = frozenset(), most: int
     return words.one_line(", ".join(said), most)
 
 
-def data(found: Any) -> SafeString:
-    """Show JSON, shortened."""
-    return pre(json.dumps(found, indent=2, ensure_ascii=False, default=str)) if found is not None else SafeString(EMPTY)
+def data(found: Any, *, is_ours: bool = False) -> SafeString:
+    """Show JSON, shortened and without its secrets; in the ledger's own words a token names a checkpoint."""
+    return (
+        pre(json.dumps(found if is_ours else secrecy.hidden(found), indent=2, ensure_ascii=False, default=str))
+        if found is not None
+        else SafeString(EMPTY)
+    )
 
 
 def value(packed: bytes | memoryview | None) -> SafeString:
