@@ -36,7 +36,14 @@ def listing(name: str, default: str) -> list[str]:
 
 
 # These are addresses, messages between processes and a secret, and not options.
-NOT_OPTIONS = {"CELERIAC_HOME", "CELERIAC_SOCKETS", "CELERIAC_BOARD", "CELERIAC_TEST_SKILLS", "CELERIAC_MODEL_KEY"}
+NOT_OPTIONS = {
+    "CELERIAC_HOME",
+    "CELERIAC_SOCKETS",
+    "CELERIAC_BOARD",
+    "CELERIAC_TEST_SKILLS",
+    "CELERIAC_MODEL_KEY",
+    "CELERIAC_PICTURES",
+}
 
 
 def celeriac_options() -> dict[str, Any]:
