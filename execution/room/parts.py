@@ -1,6 +1,7 @@
-"""What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
+"""What an app brings to the room: entries of the navigation, panels of the home page, what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES and BANNERS; each is optional.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS, BANNERS, WAITING (see
+`execution.room.inbox`) and PEOPLE (see `execution.room.groups`); each is optional.
 """
 
 from __future__ import annotations
@@ -86,12 +87,30 @@ class Banner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a group of people may do: permissions as `execution.operate_run`; `execution.view_*` means all alike."""
+
+    group: str
+    permissions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A page that belongs to no model: its path below the admin's, its name there, and its view."""
 
     path: str
     name: str
     view: Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of another app's page, named by its model such as `execution.agent`: what it reads, and its template."""
+
+    page: str
+    template: str
+    permission: str
+    read: Callable[[HttpRequest, Any], dict[str, Any]]
 
 
 @cache

@@ -1,6 +1,7 @@
 """Pages for graduation's tables, one module per model: read-only, with the few changes that a person may make."""
 
 from graduation.admin import (
+    agents,
     cases,
     envelopes,
     evaluators,
@@ -17,6 +18,7 @@ from graduation.admin import (
 )
 
 __all__ = [
+    "agents",
     "cases",
     "envelopes",
     "evaluators",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from execution import words
 from execution.admin import shown
-from execution.admin.lists import PlainAdmin, Rows
+from execution.admin.lists import Rows
+from execution.admin.pages import ToldAdmin
 from execution.admin.reasons import action
 from recovery import dead_letters
 from recovery.models import DeadLetter
@@ -28,20 +31,42 @@ class WaitingFilter(admin.SimpleListFilter):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(PlainAdmin):
+class DeadLetterAdmin(ToldAdmin):
     list_display = ["shown_id", "queue", "shown_state", "tries", "died", "shown_reason", "replayed_by"]
     list_filter = [WaitingFilter]
     by_id = ["id"]
     by_name = ["original_id"]
     unlisted = ["body"]
     search_help_text = "A letter's id, or the whole id of its original."
-    fields = [
+    change_form_template = "admin/recovery/dead_letter.html"
+    stored = [
         "queue", "original_id", "shown_state", "tries", "died_at", "reason", "replayed_at", "replayed_by", "shown_body",
     ]  # fmt: skip
+    readonly_fields = ["shown_state", "shown_body"]
+    main = ["replay"]
     actions = [
-        action("replay", dead_letters.replay, done="replayed", permission="replay", noun="letter"),
-        action("dismiss", dead_letters.dismiss, done="dismissed", permission="replay", noun="letter", is_grave=True),
-    ]
+        action(
+            "replay", dead_letters.replay, done="replayed", permission="replay", noun="letter",
+            label="Give it another life",
+            tells="It is worked off once more, from the first try on.",
+        ),
+        action(
+            "dismiss", dead_letters.dismiss, done="dismissed", permission="replay", noun="letter", is_grave=True,
+            label="Put it aside", tells="It stays to be read, and is worked off no more.",
+        ),
+    ]  # fmt: skip
+
+    def possible(self, row: DeadLetter) -> list[str]:
+        return ["replay", "dismiss"] if row.replayed_at is None else []
+
+    def parts(self, request: HttpRequest, row: DeadLetter) -> dict[str, Any]:
+        return {
+            "state": self.shown_state(row),
+            "died": shown.age(row.died_at),
+            "replayed": shown.age(row.replayed_at) if row.replayed_at else "",
+            "reason": shown.pre(row.reason),
+            "body": shown.data(row.body),
+        }
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("recovery.replay_deadletter")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from execution import words
 from execution.admin import shown
 from execution.admin.lists import PlainAdmin, among
-from execution.admin.reasons import action
+from execution.admin.pages import ToldAdmin
+from execution.admin.reasons import ReasonForm, action
 from recovery import incidents, remedies
+from recovery.admin import spreading
 from recovery.models import Incident, IncidentEntry, IncidentState, Occurrence, Severity, Window
 
 _ENTRIES_MOST = 500
@@ -32,8 +35,21 @@ class CurrentFilter(admin.SimpleListFilter):
         return queryset.current() if self.value() == "current" else queryset
 
 
+class CommentForm(ReasonForm):
+    """What somebody has to say about an incident."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.fields["reason"].label = "Comment"
+        self.fields["reason"].help_text = "It becomes a line of the timeline, under your name."
+
+
+def _comment(incident: Incident, *, by: str, reason: str) -> Any:
+    return incidents.comment(incident, reason, by=by)
+
+
 @admin.register(Incident)
-class IncidentAdmin(PlainAdmin):
+class IncidentAdmin(ToldAdmin):
     list_display = ["title", "shown_state", "shown_severity", "opened", "lasted", "run"]
     list_filter = [CurrentFilter, among("state", "state", IncidentState.choices)]
     by_id = ["id", "run_id", "breach_id"]
@@ -41,30 +57,54 @@ class IncidentAdmin(PlainAdmin):
     search_help_text = "The id of an incident, its run or its breach; or, among the newest 100,000, a service."
     unlisted = ["summary", "cause"]
     change_form_template = "admin/recovery/incident.html"
-    fields = [
+    stored = [
         "title", "shown_state", "shown_severity", "shown_services", "summary", "cause", "run", "snapshot", "breach",
         "opened_at", "ended_at", "ended_by",
     ]  # fmt: skip
+    readonly_fields = ["shown_state", "shown_severity", "shown_services", "run", "snapshot", "breach"]
+    main = ["approve"]
     actions = [
-        action("approve", incidents.approve, done="approved", permission="answer", noun="incident"),
-        action("refuse", incidents.refuse, done="refused", permission="answer", noun="incident"),
-        action("close", incidents.close, done="closed", permission="answer", noun="incident", is_grave=True),
         action(
-            "comment", lambda incident, *, by, reason: incidents.comment(incident, reason, by=by),
-            done="commented on", permission="answer", noun="incident",
+            "approve", incidents.approve, done="approved", permission="answer", noun="incident",
+            tells="What is planned is done at once, in your name; then it is watched whether it has helped.",
+        ),
+        action(
+            "refuse", incidents.refuse, done="refused", permission="answer", noun="incident",
+            tells="Nothing is done by the program: a person goes on.",
+        ),
+        action(
+            "close", incidents.close, done="closed", permission="answer", noun="incident", is_grave=True,
+            tells="It ends as it is: what its run still does is cancelled.",
+        ),
+        action(
+            "comment", _comment, done="commented on", permission="answer", noun="incident", form_class=CommentForm
         ),
     ]  # fmt: skip
 
     def has_answer_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("recovery.answer_incident")
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the timeline, what is waited for, and what may be done about it."""
-        incident = self.get_object(request, object_id)
-        more = _page(incident, may_answer=self.has_answer_permission(request)) if incident is not None else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+    def possible(self, row: Incident) -> list[str]:
+        verbs = ["approve", "refuse"] if incidents.waits_for(row) else []
+        may_end = row.state in (IncidentState.OPEN, IncidentState.FAILED)
+        return [*verbs, "comment", *(["close"] if may_end else [])]
+
+    def parts(self, request: HttpRequest, row: Incident) -> dict[str, Any]:
+        asked = incidents.waits_for(row)
+        details = row.window.details if row.window else {}
+        return {
+            "state": shown.state(row.state),
+            "severity": shown.state(row.severity),
+            "lasted": shown.lasted(row.opened_at, row.ended_at),
+            "opened": shown.age(row.opened_at),
+            "plan": remedies.Plan.of(asked["plan"]) if asked else None,
+            "timeline": [_entry(entry) for entry in row.entries.all()[:_ENTRIES_MOST]],
+            "picture": spreading.picture(details.get("affected") or [{"node": one} for one in row.services]),
+            "affected": [_affected(one) for one in details.get("affected", [])],
+            "suspects": [_suspect(one) for one in details.get("suspects", [])],
+            "failing": [_error(key, one) for key, one in list(details.get("errors", {}).items())[:10]],
+            "links": _links(row),
+        }
 
     @admin.display(description="state")
     def shown_state(self, incident: Incident) -> SafeString:
@@ -99,25 +139,53 @@ class IncidentAdmin(PlainAdmin):
         return shown.link("verdict", incident.breach_id)
 
 
-def _page(incident: Incident, *, may_answer: bool) -> dict[str, Any]:
-    entries = incident.entries.all()[:_ENTRIES_MOST]
-    asked = incidents.waits_for(incident)
-    verbs = ["approve", "refuse"] if asked else []
-    verbs += ["close"] if incident.state in (IncidentState.OPEN, IncidentState.FAILED) else []
+_MARKS = {
+    "opened": "is-bad", "failed": "is-bad", "refused": "is-bad", "approved": "is-good", "resolved": "is-good",
+    "remediated": "is-good", "closed": "is-good", "waits": "is-wait", "planned": "is-wait", "reopened": "is-bad",
+}  # fmt: skip
+
+
+def _links(row: Incident) -> list[Any]:
+    found = (
+        ("run", row.run_id, "The run that answers it"),
+        ("assessment", row.snapshot_id, "What was seen"),
+        ("verdict", row.breach_id, "The breach that opened it"),
+    )
+    return [shown.link(page, key, text) for page, key, text in found if key]
+
+
+def _entry(entry: IncidentEntry) -> dict[str, Any]:
     return {
-        "timeline": [
-            {
-                "at": shown.age(entry.at),
-                "kind": entry.kind,
-                "text": entry.text,
-                "by": entry.by,
-                "verdict": shown.link("verdict", entry.verdict_id),
-            }
-            for entry in entries
-        ],
-        "plan": remedies.Plan.of(asked["plan"]) if asked else None,
-        "verbs": [*verbs, "comment"] if may_answer else [],
+        "mark": _MARKS.get(entry.kind, ""),
+        "at": shown.age(entry.at),
+        "kind": entry.kind.replace("_", " "),
+        "text": entry.text,
+        "by": entry.by,
+        "verdict": shown.link("verdict", entry.verdict_id, "verdict") if entry.verdict_id else "",
     }
+
+
+def _affected(one: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "node": one["node"],
+        "since": shown.age(parse_datetime(one["first_at"])) if one.get("first_at") else shown.EMPTY,
+        "count": f"{one.get('count', 0):,}",
+    }
+
+
+def _suspect(one: dict[str, Any]) -> dict[str, Any]:
+    about = {name: value for name, value in one.items() if name not in ("at", "kind", "nodes")}
+    return {
+        "at": shown.age(parse_datetime(one["at"])),
+        "kind": one["kind"],
+        "nodes": words.listed(one["nodes"], 3) or "everything",
+        "about": shown.facts(about),
+    }
+
+
+def _error(key: str, one: dict[str, Any]) -> dict[str, Any]:
+    skill, kind, *_ = [*key.split("|"), ""]
+    return {"skill": skill, "kind": kind, "count": f"{one['count']:,}", "message": words.one_line(one["message"], 200)}
 
 
 @admin.register(IncidentEntry)

@@ -66,16 +66,59 @@ def test_pages_open_and_searches_answer(operator):
     for name in QUERIES:
         row = apps.get_model("recovery", name).objects.first()
         assert operator.get(page(row)).status_code == 200
-        for query in ("q=retry", f"q={row.pk}", "q=%00", "q=%27%3B--", "state=waiting&source=claim", "stage=evaluated"):
+        for query in (
+            "q=retry",
+            f"q={row.pk}",
+            "q=%00",
+            "q=%27%3B--",
+            "state=waiting&source=claim",
+            "stage=evaluated",
+            "state=%00",
+            "source=%00",
+        ):
             assert operator.get(f"{listed(name)}?{query}").status_code in (200, 302), (name, query)
+        assert operator.get(f"{listed(name)}%00/change/").status_code == 302
 
 
 def test_candidate_shows_its_alternatives_side_by_side(operator):
-    """What is suggested and what else fits stand in one table, with the audit below."""
-    text = html.unescape(operator.get(page(fill(1)[0])).content.decode())
-    assert "<strong>retry v1</strong>" in text
-    assert "<td>manual v1</td>" in text
-    assert "evaluated" in text
+    """What is suggested stands first, what else fits beside it, why nobody applied it alone, and the audit below."""
+    answer = operator.get(page(fill(1)[0]))
+    found = answer.context["choices"]
+    assert [(one["name"], one["is_chosen"]) for one in found[:2]] == [("retry", True), ("fall-back", False)]
+    text = html.unescape(answer.content.decode())
+    for part in ("Why a person decides:", "Try the failed step again", "no: a person decides", "Evaluated by tests"):
+        assert part in text, part
+
+
+def test_another_action_is_done_from_the_page(operator, hands):
+    """What is chosen beside the suggestion is what is done, and the reader is back on the page it came from."""
+    found = failed.candidate_for(failed.failed_run(hands))
+    evaluator.evaluate_next(source="claim", by="tests")
+    wish = {"action": "change", "_selected_action": str(found.pk), "index": 0, "back": page(found)}
+    asked = html.unescape(operator.post(listed("recoverycandidate"), wish | {"alternative": "notify"}).content.decode())
+    assert '<option value="notify" selected>' in asked
+    nothing = operator.post(listed("recoverycandidate"), wish | {"reason": "x"}, follow=True)
+    assert "nothing is changed" in html.unescape(nothing.content.decode())
+    answer = operator.post(listed("recoverycandidate"), wish | {"alternative": "notify", "reason": "only tell"})
+    assert answer.headers["location"] == page(found)
+    row = RecoveryCandidate.objects.get()
+    assert (row.state, row.action, row.decision, row.decided_by) == ("settled", "notify", "changed", "operator")
+
+
+@pytest.mark.parametrize("back", ["https://elsewhere.example/", "//elsewhere.example", "javascript:alert(1)"])
+def test_reader_is_never_sent_elsewhere(operator, back):
+    """What is posted as the page to go back to is this site's, or is not gone to."""
+    found = fill(1)[0]
+    wish = {"action": "reject", "_selected_action": str(found.pk), "index": 0, "back": back, "reason": "x"}
+    assert operator.post(listed("recoverycandidate"), wish).headers["location"] == listed("recoverycandidate")
+
+
+def test_page_asks_a_fixed_number_of_queries(operator, django_assert_max_num_queries):
+    """A candidate's page asks as much with eight alternatives as with none."""
+    found = fill(1)[0]
+    operator.get(page(found))
+    with django_assert_max_num_queries(9):
+        assert operator.get(page(found)).status_code == 200
 
 
 def test_decisions_ask_for_a_reason_and_are_audited(operator, hands):
@@ -91,6 +134,23 @@ def test_decisions_ask_for_a_reason_and_are_audited(operator, hands):
     assert "is applied by operator already" in act(operator, "recoverycandidate", "reject", [found], reason="no")
 
 
+def test_change_asks_for_an_action_and_its_parameters(operator, hands):
+    """Another action with other parameters is approved and done; a mistake is said and decides nothing."""
+    found = failed.candidate_for(failed.failed_run(hands))
+    evaluator.evaluate_next(source="claim", by="tests")
+    assert "what is suggested" in act(operator, "recoverycandidate", "change", [found])
+    given = {"other": "retry-later", "reason": "soon"}
+    assert "JSON object" in act(operator, "recoverycandidate", "change", [found], **given, parameters="[1]")
+    said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"second": 1}')
+    assert "did you mean 'seconds'" in said
+    assert failed.states(found) == ["waiting"]
+    said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"seconds": 5}')
+    assert "1 candidate changed and applied." in said
+    found.refresh_from_db()
+    assert (found.state, found.action, found.parameters) == ("applied", "retry-later", {"seconds": 5})
+    assert (found.decision, found.decided_by) == ("changed", "operator")
+
+
 def test_who_may_not_decide(client):
     """To look is not to decide."""
     user = User.objects.create_user("viewer", is_staff=True)
@@ -98,6 +158,7 @@ def test_who_may_not_decide(client):
     client.force_login(user)
     found = fill(1)
     act(client, "recoverycandidate", "approve", found, reason="mine")
+    act(client, "recoverycandidate", "change", found, reason="mine", other="skip")
     assert failed.states(*found) == ["waiting"]
     assert client.post(page(found[0]), {"action": "x"}).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="decide_candidate"))

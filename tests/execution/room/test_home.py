@@ -63,7 +63,7 @@ def test_home_asks_a_pinned_number_of_times(started, admin_client, django_assert
         admin_client.get("/admin/")
 
 
-QUERIES = 24
+QUERIES = 27
 
 
 def test_part_of_home_reads_its_own_panels_alone(started, admin_client, django_assert_max_num_queries):
@@ -79,7 +79,6 @@ def test_reader_sees_the_panels_that_the_reader_may(request_of):
     """Who may look at agents alone sees no run, and who may look at nothing sees no panel that tells of something."""
     shown = [panel["name"] for part in home.context(request_of("view_agent"))["parts"] for panel in part["panels"]]
     assert shown == ["persons", "spending", "agents"]
-    assert persons.read(request_of())["kinds"] == []
 
 
 def test_figures_count_each_state(started, rf):
@@ -131,11 +130,12 @@ def test_waiting_looks_at_the_newest_only(started, rf, monkeypatch):
     assert found["is_part"]
 
 
-def test_persons_are_told_what_is_parked(started, request_of):
-    """Where no inbox is installed, the parked runs are counted by what they want."""
+def test_persons_are_told_what_waits_for_them(started, request_of):
+    """What the inbox holds is counted by kind, for who may see it, with the way to decide it."""
     started(2, "parked", step_state="parked", reason="budget")
-    found = persons.of_runs(request_of("view_run"))
-    assert [(kind["title"], kind["count"]) for kind in found] == [("Runs that want money or tokens", 2)]
+    (kind,) = persons.read(request_of("view_run", "view_step"))["kinds"]
+    assert (kind["said"], kind["url"]) == ("2", "/admin/inbox/?kind=budget")
+    assert persons.read(request_of())["kinds"] == []
 
 
 def test_spending_shows_the_budgets_that_are_nearest_to_their_end(rf):
