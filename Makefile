@@ -10,7 +10,7 @@ PYTHON ?= $(shell for candidate in python3 python3.12 python3.11 python3.13; do 
 	&& { echo "$$candidate"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint types migrations-check chaos bench flows grouping judgement celery-suite lock
+.PHONY: help setup demo up down test lint types migrations-check chaos bench room-bench flows grouping judgement celery-suite lock
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ chaos: setup ## Ten minutes of kills, freezes and restarts, and the slow tests
 
 bench: setup ## Measure against the peers
 	$(BIN)/python -m benchmarks
+
+room-bench: setup ## Time the admin's pages beside a million runs
+	$(BIN)/python -m benchmarks.room
 
 flows: setup ## Walk through the flows, one by one
 	$(BIN)/python -m tests.flows

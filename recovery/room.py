@@ -9,6 +9,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
+from execution.admin import shown
 from execution.room.finding import Kind, search
 from execution.room.parts import Grant, Group, Panel, listed
 from recovery import inbox
@@ -144,7 +145,8 @@ def failed_since(moment: datetime) -> list[tuple[int | None, int]]:
 def incidents(request: HttpRequest) -> dict[str, Any] | None:  # noqa: ARG001 - a panel takes it
     """Return the incidents that are open; None without any."""
     found = list(Incident.objects.open().order_by("-opened_at")[: SHOWN_MOST + 1])
-    return {"incidents": found[:SHOWN_MOST], "has_more": len(found) > SHOWN_MOST} if found else None
+    shown_ones = [{"incident": incident, "age": shown.age(incident.opened_at)} for incident in found[:SHOWN_MOST]]
+    return {"rows": shown_ones, "has_more": len(found) > SHOWN_MOST} if found else None
 
 
 PANELS = [

@@ -23,14 +23,24 @@ SKILLS = "tests.skills,tests.execution.seen"
 class Flower:
     """A Flower on the loopback address, and its API."""
 
-    def __init__(self, port, log):
+    def __init__(self, port, log, *options, **environment):
         """Start it; its ears are open once it answers."""
         self.url = f"http://127.0.0.1:{port}"
         with log.open("wb") as file:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "celery", "-A", "config", "flower", "--address=127.0.0.1", f"--port={port}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "config",
+                    "flower",
+                    "--address=127.0.0.1",
+                    f"--port={port}",
+                    *options,
+                ],
                 cwd=REPOSITORY,
-                env=os.environ | test_environment() | {"FLOWER_UNAUTHENTICATED_API": "true"},
+                env=os.environ | test_environment() | {"FLOWER_UNAUTHENTICATED_API": "true"} | environment,
                 stdout=file,
                 stderr=file,
                 stdin=subprocess.DEVNULL,
@@ -61,13 +71,45 @@ def narrow(settings):
 @pytest.fixture
 def flower(transactional_db, tmp_path, eventually):
     """A Flower that listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = Flower(port, tmp_path / "flower.log")
+    started = Flower(free_port(), tmp_path / "flower.log")
     eventually(lambda: started.get("/api/tasks") is not None, timeout=40)
     yield started
     started.stop()
+
+
+def free_port():
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def flower_behind_the_project(transactional_db, tmp_path, eventually, settings):
+    """Have a Flower with a login of its own that the project serves."""
+    port = free_port()
+    started = Flower(port, tmp_path / "flower.log", "--url_prefix=flower", FLOWER_BASIC_AUTH="operator:hunter2")
+    settings.CELERIAC = {**settings.CELERIAC, "flower_url": started.url, "flower_account": "operator:hunter2"}
+    eventually(lambda: _listens(port), timeout=40)
+    yield started
+    started.stop()
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_flower_is_served_behind_the_admins_login(flower_behind_the_project, admin_client, client):
+    """Flower's pages and files come through the project to who has logged in there, and lead to the ledger."""
+    page = admin_client.get("/flower/tasks")
+    assert (page.status_code, "Back to the room" in page.text) == (200, True)
+    script = next(part for part in page.text.split('"') if part.startswith("/flower/static/") and "flower.js" in part)
+    answer = admin_client.get(script)
+    assert (answer.status_code, len(b"".join(answer.streaming_content)) > 1000) == (200, True)
+    answer.close()
+    client.logout()
+    assert client.get("/flower/tasks").status_code == 302
 
 
 def test_skill_by_its_name(flower, workers, eventually):

@@ -78,7 +78,9 @@ def _beat(ticks: list[datetime]) -> Finding:
 def _failing(found: list[tuple[str, datetime, str]]) -> list[Finding]:
     failing = sorted(name for name, _, last_error in found if last_error)
     if not failing:
-        return [ok("cycles.errors", f"{words.counted(len(found), 'cycle')} run without an error")]
+        return [
+            ok("cycles.errors", f"no error in {words.counted(len(found), 'cycle')}" if found else "none has run yet")
+        ]
     text = f"the last pass failed of {words.listed(failing)}"
     return [error("cycles.errors", text, "Open the cycle for its error; it is tried again by itself.")]
 
