@@ -8,6 +8,7 @@ and asks again.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import uuid
@@ -149,8 +150,19 @@ def connection() -> Connection:
     held: tuple[int, Connection] | None = getattr(_local, "held", None)
     if held is None or held[0] != os.getpid() or held[1].closed:
         held = (os.getpid(), connect())
-        _local.held = held
+        _local.held, _local.parting = held, _Parting(held[1])
     return held[1]
+
+
+class _Parting:
+    """Closes a thread's connection when the thread ends: a server of pages may make a thread for each request."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._process, self._connection = os.getpid(), connection
+
+    def __del__(self) -> None:
+        if self._process == os.getpid() and not sys.is_finalizing():
+            self._connection.close()
 
 
 def close() -> None:
