@@ -30,7 +30,7 @@ def main() -> int:
         addresses = substrate.ensure()
         password = prepare()
         _announce(addresses, web=web, flower=flower, password=password)
-        return _manage(_processes(web=web, flower=flower), addresses)
+        return _manage(_processes(web=web, flower=flower), _flower_environment(addresses, flower))
     except (substrate.SubstrateError, ValueError, OSError) as error:
         print(f"celeriac: {error}", file=sys.stderr)
         return 1
@@ -96,16 +96,16 @@ def _processes(*, web: int, flower: int) -> dict[str, list[str]]:
             ),
             *("--bind", f"{LOOPBACK}:{web}"),
         ],
-        "flower": [*celery, "flower", f"--address={LOOPBACK}", f"--port={flower}"],
+        "flower": [*celery, "flower", f"--address={LOOPBACK}", f"--port={flower}", "--url_prefix=flower"],
     }
 
 
-def _manage(processes: dict[str, list[str]], addresses: Addresses) -> int:
+def _manage(processes: dict[str, list[str]], flower: dict[str, str]) -> int:
     from honcho import manager as honcho
 
     honcho.KILL_WAIT = GRACE_SECONDS
     manager = honcho.Manager()
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "FLOWER_BASIC_AUTH": _flower_account(addresses)}
+    environment = os.environ | flower | {"PYTHONUNBUFFERED": "1"}
     keep = [sys.executable, str(Path(__file__).with_name("keep.py"))]
     for name, command in processes.items():
         manager.add_process(name, f"exec {shlex.join([*keep, *command])}", env=environment, cwd=str(REPOSITORY))
@@ -114,10 +114,16 @@ def _manage(processes: dict[str, list[str]], addresses: Addresses) -> int:
     return 0 if manager.returncode in stopped_by_hand else int(manager.returncode or 0)
 
 
-def _flower_account(addresses: Addresses) -> str:
+def _flower_environment(addresses: Addresses, port: int) -> dict[str, str]:
+    """Return Flower's own login, and by what the web finds Flower and opens it."""
     from config.secret import kept_secret
 
-    return f"{OPERATOR}:{kept_secret(addresses.home / 'flower_password')}"
+    account = f"{OPERATOR}:{kept_secret(addresses.home / 'flower_password')}"
+    return {
+        "FLOWER_BASIC_AUTH": account,
+        "CELERIAC_FLOWER_ACCOUNT": account,
+        "CELERIAC_FLOWER_URL": f"http://{LOOPBACK}:{port}",
+    }
 
 
 def _announce(addresses: Addresses, *, web: int, flower: int, password: str | None) -> None:
@@ -127,8 +133,9 @@ def _announce(addresses: Addresses, *, web: int, flower: int, password: str | No
         print(
             f"            user {OPERATOR}, password {password} (shown this once; `manage.py changepassword {OPERATOR}`)"
         )
-    print(f"Flower      http://{LOOPBACK}:{flower}/")
-    print(f"            user {OPERATOR}, password in {addresses.home / 'flower_password'}")
+    print(f"Flower      http://{LOOPBACK}:{web}/flower/ (the admin's login)")
+    print(f"            and http://{LOOPBACK}:{flower}/flower/ for user {OPERATOR},")
+    print(f"            password in {addresses.home / 'flower_password'}")
     print(f"PostgreSQL  {database['HOST'] or 'localhost'} {database['NAME']}")
     print(f"Redis       {addresses.redis_url.rpartition('@')[2]}")
     print("Ctrl-C stops everything.", flush=True)

@@ -92,6 +92,10 @@ class Settings(Section):
     """Whether registered definitions and decisions at gates are written to the log with who and why."""
     metrics_token: str = ""
     """When set, /metrics wants it as a bearer token."""
+    flower_url: str = "http://127.0.0.1:5555"
+    """Where Flower listens on this machine, for /flower/ behind the admin's login."""
+    flower_account: str = ""
+    """The `user:password` of Flower's own login, where it has one."""
 
 
 def reader(section: type[_Found]) -> Callable[[], _Found]:

@@ -53,6 +53,12 @@ SCHEDULE = (
         every=timedelta(minutes=1),
         description="Counts the calls that the log tells of, and keeps a snapshot of what depends on what.",
     ),
+    Entry(
+        name="celeriac: trends",
+        task="execution.sample_trends",
+        every=timedelta(minutes=1),
+        description="Keeps a sample of what was opened, ended and spent, for the room's charts.",
+    ),
 )
 
 

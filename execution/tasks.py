@@ -44,3 +44,11 @@ def refresh_topology() -> None:
     from execution.topology import snapshots
 
     snapshots.REFRESH.run()
+
+
+@shared_task(name="execution.sample_trends", ignore_result=True)
+def sample_trends() -> None:
+    """Keep a sample of what was opened, ended and spent."""
+    from execution import trends
+
+    trends.SAMPLE.run()

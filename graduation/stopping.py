@@ -16,7 +16,6 @@ from execution import words
 from execution.admin import shown
 from execution.admin.reasons import ReasonForm
 from execution.exceptions import CeleriacError
-from execution.room.parts import Notice
 from graduation import envelopes
 from graduation.models import Envelope, EnvelopeState, KillSwitch
 
@@ -137,12 +136,3 @@ def _history() -> list[dict[str, Any]]:
         {"at": shown.age(one.action_time), "who": one.user.get_username(), "text": one.get_change_message()}
         for one in rows
     ]
-
-
-def notice() -> Notice | None:
-    """Tell every reader while the switch is engaged."""
-    switch = KillSwitch.objects.filter(pk=1, is_engaged=True).first()
-    if switch is None:
-        return None
-    why = f": {words.one_line(switch.reason, 120)}" if switch.reason else ""
-    return Notice(text=f"The kill switch is engaged, by {switch.engaged_by}{why}.", url=reverse("admin:kill_switch"))

@@ -56,9 +56,10 @@ class EstimatingPaginator(_Paginator):
         return min(super().num_pages, PAGES_MOST)
 
 
-def newest(rows: Rows) -> Rows:
+def newest(rows: Rows, most: int | None = None) -> Rows:
     """Return the newest of these rows; their primary keys follow time."""
-    edge = rows.model._default_manager.order_by("-pk").values("pk")[NEWEST - 1 : NEWEST]  # noqa: SLF001 - Django's name
+    last = most or NEWEST
+    edge = rows.model._default_manager.order_by("-pk").values("pk")[last - 1 : last]  # noqa: SLF001 - Django's name
     return rows.filter(pk__gte=Coalesce(Subquery(edge), Value(uuid.UUID(int=0)), output_field=UUIDField()))
 
 
@@ -114,11 +115,11 @@ class PlainAdmin(_ModelAdmin):
             return queryset, False
         wanted = as_uuid(term)
         if wanted is not None and self.by_id:
-            return queryset.filter(_any_of(self.by_id, wanted)), False
-        if self.by_name and (not self.by_word or queryset.filter(_any_of(self.by_name, term)).exists()):
-            return queryset.filter(_any_of(self.by_name, term)), False
+            return queryset.filter(any_of(self.by_id, wanted)), False
+        if self.by_name and (not self.by_word or queryset.filter(any_of(self.by_name, term)).exists()):
+            return queryset.filter(any_of(self.by_name, term)), False
         if self.by_word:
-            return newest(queryset).filter(_any_of(self.by_word, term)), False
+            return newest(queryset).filter(any_of(self.by_word, term)), False
         return queryset.none(), False
 
 
@@ -176,7 +177,8 @@ def as_uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _any_of(lookups: Sequence[str], value: Any) -> Q:
+def any_of(lookups: Sequence[str], value: Any) -> Q:
+    """Return what fits one of these lookups; an array is asked whether it contains the value."""
     found = Q()
     for lookup in lookups:
         found |= Q(**{lookup: [value] if lookup.endswith("__contains") else value})

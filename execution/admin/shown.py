@@ -28,12 +28,14 @@ def state(name: str) -> SafeString:
 
 
 def age(moment: datetime | None, *, until: datetime | None = None) -> str | SafeString:
-    """Show how long ago a moment was, or how far it is; the moment itself stands in the hint."""
+    """Show how long ago a moment was, or how far it is, kept fresh by the page; the moment stands in the hint."""
     if moment is None:
         return EMPTY
     distance = (until or timezone.now()) - moment
     text = words.length(distance) if distance.total_seconds() >= 0 else f"in {words.length(-distance)}"
-    return format_html('<span title="{}">{}</span>', timezone.localtime(moment).isoformat(timespec="seconds"), text)
+    stamp = moment.isoformat(timespec="seconds")
+    is_fresh = "" if until else SafeString(" data-age")
+    return format_html('<time datetime="{}" title="{}"{}>{}</time>', stamp, words.moment(moment), is_fresh, text)
 
 
 def lasted(start: datetime | None, end: datetime | None) -> str:

@@ -16,6 +16,7 @@ from execution.admin import shown
 from execution.admin.lists import AgentFilter, PlainAdmin
 from execution.models import Checkpoint, Step
 from execution.models.agents import agent_name
+from execution.room import flower
 
 PAGE = 50
 
@@ -80,6 +81,11 @@ class StepAdmin(PlainAdmin):
             "media": self.media,
         }
         return TemplateResponse(request, "admin/execution/checkpoints.html", context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.has_perm(flower.PERMISSION):
+            context["flower"] = flower.address(context["original"].pk)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="step")
     def shown_id(self, step: Step) -> str:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from execution.room.parts import Entry, Group, listed
+from execution.room import banners, flower, searching
+from execution.room.panels import PANELS
+from execution.room.parts import Entry, Group, Page, listed
+from execution.room.searches import SEARCHES
+
+__all__ = ["NAVIGATION", "PAGES", "PANELS", "SEARCHES"]
+
+PAGES = [
+    Page(path="go/<path:wanted>", name="go", view=searching.go),
+    Page(path="banners/", name="banners", view=banners.show),
+    Page(path="flower/", name="flower", view=flower.opened),
+]
 
 NAVIGATION = [
     Group(title="", place=0, entries=[Entry(title="Home", icon="home", page="admin:index", permission="")]),
@@ -36,6 +47,7 @@ NAVIGATION = [
             listed("Breakers", "electrical_services", "execution.breaker"),
             listed("Cycles", "cycle", "execution.cyclestate"),
             listed("Tunables", "tune", "execution.tunable"),
+            Entry(title="Flower", icon="local_florist", page="admin:flower", permission=flower.PERMISSION),
         ],
     ),
     Group(

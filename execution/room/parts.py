@@ -1,7 +1,7 @@
-"""What an app brings to the room: entries of the navigation, panels of the home page, what can be searched, notices.
+"""What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS and NOTICES; each is
-optional. NOTICES are functions that return a `Notice`, or None where there is nothing to tell.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS and BANNERS; each is
+optional.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One part of the home page: what it reads, and the template that shows it."""
+    """One part of the home page: what it reads, and the template that shows it; None is shown as nothing."""
 
     name: str
     place: int
     template: str
     permission: str
-    read: Callable[[HttpRequest], dict[str, Any]]
+    read: Callable[[HttpRequest], dict[str, Any] | None]
+    refresh_seconds: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ class Found:
     description: str
     url: str
     icon: str
+    kind: str = "page"
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,16 @@ class Search:
 
     permission: str
     find: Callable[[str], Sequence[Found]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banner:
+    """What stands above every page: BANNERS holds functions that take the request and return one, or None."""
+
+    title: str
+    text: str
+    url: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +103,6 @@ class Part:
     template: str
     permission: str
     read: Callable[[HttpRequest, Any], dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """What every reader must know on every page: in words, and where it is dealt with."""
-
-    text: str
-    url: str
 
 
 @cache

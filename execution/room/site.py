@@ -26,10 +26,7 @@ class RoomSite(UnfoldAdminSite):
 
     def extra_urls(self) -> list[URLPattern]:
         """Return the pages that belong to no model."""
-        from execution.room import notices
-
-        own = [path("notices/", self.admin_view(notices.show), name="room_notices")]
-        return [*own, *(path(page.path, self.admin_view(page.view), name=page.name) for page in gathered("PAGES"))]
+        return [path(page.path, self.admin_view(page.view), name=page.name) for page in gathered("PAGES")]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the home page."""

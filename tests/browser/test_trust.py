@@ -80,7 +80,7 @@ def test_agent_is_demoted(reader, scout):
     assert scout.level == Level.OBSERVER
     assert "it deleted a draft" in page.inner_text(".room-timeline")
     assert Verdict.objects.filter(kind="autonomy_change", data__by="operator").count() == 1
-    page.get_by_role("button", name="Lock a capability …").click()
+    page.get_by_role("button", name="Lock a capability …", exact=True).click()
     page.get_by_label("Capability").fill("web")
     page.get_by_label("Reason").fill("until it is looked at")
     page.get_by_role("button", name="Lock a capability").click()
@@ -141,13 +141,13 @@ def test_kill_switch_is_thrown_in_two_steps_and_released(reader, slow):
     someone.picture("kill-switch")
     assert someone.serious() == []
     page.get_by_role("button", name="Engage the kill switch now").click()
-    page.wait_for_selector(".room-notice")
+    page.wait_for_selector(".room-banner")
     slow.refresh_from_db()
     assert (envelopes.switch().is_engaged, slow.state) == (True, "reverted")
     page = someone.open("/admin/")
-    page.wait_for_selector("text=The kill switch is engaged, by operator: something is wrong.")
+    page.wait_for_selector("text=By operator: something is wrong")
     assert someone.serious() == []
-    page.get_by_role("link", name="See it").click()
+    page.get_by_role("link", name="Look at it").click()
     page.get_by_label("Reason").fill("it was nothing")
     page.get_by_role("button", name="Release the kill switch").click()
     page.wait_for_selector("text=The kill switch is released")
@@ -182,7 +182,7 @@ def test_viewer_sees_no_button(reader, scout, slow):
     ):
         assert buttons(someone.open(page)) == [], page
     envelopes.engage(by="ann", reason="something is wrong")
-    someone.open("/admin/").wait_for_selector(".room-notice")
+    someone.open("/admin/").wait_for_selector(".room-banner")
     assert someone.errors == []
 
 

@@ -273,13 +273,13 @@ class TestAdmin:
         assert b"1 envelope" in admin_client.post(page, {"verb": "ask", "word": "STOP", "reason": "fire"}).content
         admin_client.post(page, {"verb": "engage", "word": "STOP", "reason": "fire"})
         assert (envelopes.switch().is_engaged, envelopes.switch().reason) == (True, "fire")
-        assert b"engaged, by admin: fire" in admin_client.get("/admin/notices/").content
+        assert b"By admin: fire" in admin_client.get("/admin/banners/").content
         assert "Engaged: fire" in LogEntry.objects.get().change_message
         admin_client.post(page, {"verb": "release", "reason": ""})
         assert envelopes.switch().is_engaged
         admin_client.post(page, {"verb": "release", "reason": "over"})
         assert not envelopes.switch().is_engaged
-        assert b"room-notice" not in admin_client.get("/admin/notices/").content
+        assert b"room-banner" not in admin_client.get("/admin/banners/").content
 
     def test_switch_is_each_ones_own_to_throw(self, client):
         """Who may only look throws nothing; who operates envelopes engages it, and does not release it."""

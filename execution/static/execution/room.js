@@ -23,6 +23,66 @@ document.addEventListener("htmx:afterSettle", (event) => {
     for (const canvas of drawn) canvas.classList.add("chart");
 });
 
+/** The same words as the server's for a length of time: its two largest units. */
+function roomLength(seconds) {
+    if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+    if (seconds < 10) return `${seconds.toFixed(1)} s`;
+    const parts = [];
+    let left = Math.floor(seconds);
+    for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]) {
+        const count = Math.floor(left / size);
+        left %= size;
+        if (count || parts.length) parts.push(count ? `${count} ${unit}` : "");
+        if (parts.length === 2) break;
+    }
+    return parts.filter(Boolean).join(" ");
+}
+
+/** Ages grow while one looks at them. */
+function roomAge() {
+    if (document.hidden) return;
+    for (const time of document.querySelectorAll("time[data-age]")) {
+        const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
+        if (Number.isNaN(seconds) || Math.abs(seconds) < 10) continue;
+        time.textContent = seconds > 0 ? roomLength(seconds) : `in ${roomLength(-seconds)}`;
+    }
+}
+
+/** Pages are written in the reader's zone, which the browser knows and tells by a cookie. */
+function roomZone() {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (zone) document.cookie = `room_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+    for (const time of document.querySelectorAll("time[datetime]")) {
+        const moment = new Date(time.dateTime);
+        if (!Number.isNaN(moment.valueOf())) time.title = moment.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+    }
+}
+
+/** What everybody must see is asked for by itself, so that a page that stays open learns of it too. */
+async function roomBanners() {
+    const strip = document.querySelector("[data-banners]");
+    if (!strip || document.hidden) return;
+    try {
+        const answer = await fetch(strip.dataset.banners, { redirect: "error" });
+        const text = answer.ok ? await answer.text() : strip.innerHTML;
+        if (text !== strip.dataset.shown) {
+            strip.innerHTML = text;
+            strip.dataset.shown = text;
+        }
+    } catch {
+        // The server is away for a moment: what is shown stays.
+    }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+    roomZone();
+    roomBanners();
+    setInterval(roomAge, 1000);
+    setInterval(roomBanners, 10000);
+});
+document.addEventListener("htmx:afterSettle", roomZone);
+document.addEventListener("visibilitychange", roomBanners);
+
 /** What can only be seen by scrolling can be scrolled by the keyboard. */
 function roomScrolls() {
     for (const part of document.querySelectorAll(".room-scroll")) part.toggleAttribute("tabindex", part.scrollWidth > part.clientWidth);

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.room`: how fast the room's pages are beside a million runs."""
