@@ -133,7 +133,8 @@ def whole_value(packed: bytes | memoryview | None) -> SafeString:
     raw = bytes(packed or b"")
     if not raw or (_size(raw) or UNPACKED_MOST + 1) > UNPACKED_MOST:
         return value(packed)
-    text = json.dumps(_bare(values.unpack(raw, _blob)), indent=2, ensure_ascii=False, default=str)
+    found = secrecy.hidden(_bare(values.unpack(raw, _blob)))
+    text = json.dumps(found, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="room-value is-whole" tabindex="0">{}</pre>', text)
 
 

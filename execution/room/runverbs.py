@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 from django.http import Http404, QueryDict
 
-from execution import budgets, effects, jobs, ledger, openings, runs, skills, why
+from execution import budgets, effects, jobs, ledger, openings, runs, secrecy, skills, why
 from execution.admin import shown
 from execution.admin.lists import as_uuid
 from execution.exceptions import CeleriacError, OptionInvalid
@@ -180,8 +180,8 @@ def _fork_form(run: Run, asked: QueryDict) -> Form:
 
 
 def _input_fields(run: Run) -> dict[str, forms.Field]:
-    """Return a field for each input of a run, filled with what it was started with."""
-    recorded = (ledger.unpack(run.input) or {}).get("kwargs", {})
+    """Return a field for each input of a run, filled with what it was started with; a secret stays hidden."""
+    recorded = secrecy.hidden((ledger.unpack(run.input) or {}).get("kwargs", {}))
     try:
         wanted = inputs.wanted_by(openings.task_of(_source(run)))
     except CeleriacError:
@@ -197,7 +197,15 @@ def _source(run: Run) -> str:
 
 def _fork(run: Run, by: str, given: Given) -> Run:
     recorded = (ledger.unpack(run.input) or {}).get("kwargs", {})
-    changed = {name: value for name, value in inputs.given(given).items() if recorded.get(name) != value}
+    seen = secrecy.hidden(recorded)
+    changed = {
+        name: value for name, value in inputs.given(given).items() if value not in (recorded.get(name), seen.get(name))
+    }
+    for name, value in changed.items():
+        if secrecy.MASK in str(value):
+            raise OptionInvalid(
+                f"{name} still holds {secrecy.MASK}: write the secret itself, or leave the field as it was"
+            )
     return runs.fork(run, given.get("step") or None, input=changed or None, **reasoned(by, given))
 
 

@@ -69,7 +69,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 # What a list asks, whatever it holds: session, user, plan, count, rows; and its filters' choices.
 QUERIES = {
-    "agent": 5,
+    "agent": 8,
     "assessment": 5,
     "attempt": 5,
     "blob": 5,

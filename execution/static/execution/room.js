@@ -15,7 +15,8 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     for (const canvas of event.target.querySelectorAll?.("canvas") ?? []) Chart.getChart(canvas)?.destroy();
 });
 
-document.addEventListener("htmx:afterSettle", () => {
+document.addEventListener("htmx:afterSettle", (event) => {
+    if (!event.target.querySelector?.("canvas.chart")) return;
     const drawn = [...document.querySelectorAll("canvas.chart")].filter((canvas) => Chart.getChart(canvas));
     for (const canvas of drawn) canvas.classList.remove("chart");
     renderCharts();
