@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from playwright.sync_api import expect
 from pydantic import BaseModel
 
 from execution import ledger, runs, skill, workflows
@@ -68,9 +69,9 @@ def test_page_says_what_a_run_waits_for(reader, hands, width, scheme):
     someone = reader(width=width, scheme=scheme)
     page = someone.open(address(run))
     someone.picture(f"run-{width}-{scheme}")
-    assert page.get_by_role("heading", name="What it waits for").is_visible()
-    assert page.locator("svg.room-graph g.is-waiting").count() == 3
-    assert page.locator("svg.room-graph text.w", has_text="4 of 4 done").count() == 1
+    expect(page.get_by_role("heading", name="What it waits for")).to_be_visible()
+    expect(page.locator("svg.room-graph g.is-waiting")).to_have_count(3)
+    expect(page.locator("svg.room-graph text.w", has_text="4 of 4 done")).to_have_count(1)
     assert page.locator(".room-lane").count() >= 8
     assert someone.errors == []
     assert someone.serious() == []
@@ -92,7 +93,7 @@ def test_approve_and_answer(reader, hands):
     someone = reader()
     page = someone.open(address(run))
     page.get_by_role("link", name="Approve", exact=True).click()
-    assert page.get_by_text("spring").is_visible()
+    expect(page.get_by_text("spring")).to_be_visible()
     assert someone.serious() == []
     page.get_by_label("Reason").fill("it looks good")
     with page.expect_navigation():
@@ -100,11 +101,11 @@ def test_approve_and_answer(reader, hands):
     decided = Event.objects.get(run_id=run.id, kind="gate.approved")
     assert (decided.data["by"], decided.data["reason"]) == ("operator", "it looks good")
     press(page, "Answer market-open", Data="{not json")
-    assert page.get_by_text("This is not JSON").is_visible()
+    expect(page.get_by_text("This is not JSON")).to_be_visible()
     page.get_by_role("textbox", name="Data").fill('{"at": 9}')
     with page.expect_navigation():
         page.get_by_role("button", name="Answer").click()
-    assert page.get_by_role("heading", name="What it waits for").is_visible()
+    expect(page.get_by_role("heading", name="What it waits for")).to_be_visible()
     play(hands, run)
     assert Step.objects.get(run_id=run.id, name="ship").state == "completed"
     assert ledger.unpack(Step.objects.get(run_id=run.id, name="news").output) == {"at": 9}
@@ -161,8 +162,8 @@ def test_gate_of_others_has_no_button(reader, hands):
     text = RELEASE.replace("{gate: approval,", "{gate: approval, who: [ann],")
     run = play(hands, runs.start(workflows.read(text)))
     page = reader().open(address(run))
-    assert page.get_by_text("for an approval by ann").is_visible()
-    assert page.get_by_role("link", name="Approve", exact=True).count() == 0
+    expect(page.get_by_text("for an approval by ann")).to_be_visible()
+    expect(page.get_by_role("link", name="Approve", exact=True)).to_have_count(0)
 
 
 def test_pause_resume_cancel(reader, hands):
@@ -171,15 +172,15 @@ def test_pause_resume_cancel(reader, hands):
     page = reader().open(address(run))
     press(page, "Pause", reason="lunch")
     assert runs.get(run.id).state == RunState.PAUSED
-    assert page.get_by_role("link", name="Pause", exact=True).count() == 0
-    assert page.get_by_text("paused by operator").first.is_visible()
+    expect(page.get_by_role("link", name="Pause", exact=True)).to_have_count(0)
+    expect(page.get_by_text("paused by operator").first).to_be_visible()
     press(page, "Resume")
     assert runs.get(run.id).state == RunState.RUNNING
     press(page, "Cancel", reason="not wanted")
     found = runs.get(run.id)
     assert (found.state, found.cancel_reason) == (RunState.CANCELLED, "not wanted")
-    assert page.get_by_role("heading", name="How it ended").is_visible()
-    assert page.locator("#now[data-live]").count() == 0
+    expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
+    expect(page.locator("#now[data-live]")).to_have_count(0)
 
 
 def test_reason_is_wanted(reader, hands):
@@ -189,7 +190,7 @@ def test_reason_is_wanted(reader, hands):
     page.get_by_role("link", name="Pause", exact=True).click()
     page.locator("form.room-form").evaluate("form => { form.noValidate = true }")
     page.get_by_role("button", name="Pause").click()
-    assert page.get_by_text("This field is required.").is_visible()
+    expect(page.get_by_text("This field is required.")).to_be_visible()
     assert runs.get(run.id).state == RunState.RUNNING
 
 
@@ -240,7 +241,7 @@ def test_unknown_effect_is_decided(reader, hands):
     someone = reader()
     page = someone.open(address(run))
     page.get_by_role("link", name="Decide").click()
-    assert page.get_by_text("ann").is_visible()
+    expect(page.get_by_text("ann")).to_be_visible()
     assert someone.serious() == []
     page.get_by_label("It was done").check()
     page.get_by_role("textbox", name="Receipt").fill('"no. 7"')
@@ -256,8 +257,8 @@ def test_retry_of_a_failed_run(reader, hands, tmp_path):
     fix = tmp_path / "fix"
     run = play(hands, runs.start("graphs.fail", {"value": 3, "fix": str(fix)}))
     page = reader().open(address(run))
-    assert page.get_by_text("no luck with 3").first.is_visible()
-    assert page.locator(".room-track .bar.is-failed").count() == 1
+    expect(page.get_by_text("no luck with 3").first).to_be_visible()
+    expect(page.locator(".room-track .bar.is-failed")).to_have_count(1)
     fix.touch()
     press(page, "Retry", reason="mended")
     assert play(hands, run).state == RunState.COMPLETED
@@ -270,8 +271,8 @@ def test_viewer_sees_no_button(reader, hands):
     viewer.user_permissions.add(Permission.objects.get(codename="view_run"))
     someone = reader(viewer)
     page = someone.open(address(run))
-    assert page.get_by_role("heading", name="What it waits for").is_visible()
-    assert page.locator(".room-verbs").count() == 0
+    expect(page.get_by_role("heading", name="What it waits for")).to_be_visible()
+    expect(page.locator(".room-verbs")).to_have_count(0)
     assert page.goto(someone.origin + f"/admin/execution/run/{run.id}/do/cancel/").status == 403
 
 
@@ -281,16 +282,16 @@ def test_page_follows_the_run(reader, hands):
     claim = hands.take(run)
     ledger.record(run.id, claim.epoch, [record("note")])
     page = reader().open(address(run))
-    assert page.locator(".room-track .bar.is-running").count() == 1
-    assert page.locator(".room-track .tick").count() == 1
+    expect(page.locator(".room-track .bar.is-running")).to_have_count(1)
+    expect(page.locator(".room-track .tick")).to_have_count(1)
     hands.lose(claim)
     page.locator(".room-track .bar.is-lost").wait_for(state="attached")
     play(hands, run)
     runs.signal(run, "answer", 1)
     play(hands, run)
     page.get_by_role("heading", name="How it ended").wait_for()
-    assert page.locator(".room-track .bar.is-completed").count() == 1
-    assert page.locator("#now[data-live]").count() == 0
+    expect(page.locator(".room-track .bar.is-completed")).to_have_count(1)
+    expect(page.locator("#now[data-live]")).to_have_count(0)
 
 
 def test_large_value_comes_on_demand(reader, hands):
@@ -317,5 +318,5 @@ def test_graph_is_moved_and_enlarged(reader, hands):
     assert float(graph.get_attribute("viewBox").split()[0]) > float(enlarged.split()[0])
     page.get_by_role("button", name="All of it").click()
     page.locator("svg.room-graph a", has_text="collect").click()
-    assert "/execution/step/" in page.url
+    page.wait_for_url("**/execution/step/**")
     assert someone.errors == []

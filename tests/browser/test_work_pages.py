@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from playwright.sync_api import expect
 
 from execution import ids, jobs, ledger, runs, sessions, skill, workflows
 from execution.models import CycleState, Effect, Event, Run, RunState, Step, Worker, Workflow
@@ -57,9 +58,9 @@ def test_workflow_is_compared_and_started(reader, hands, width, scheme):
     newest = Workflow.objects.get(name="greet", version=2)
     someone = reader(width=width, scheme=scheme)
     page = someone.open(f"/admin/execution/workflow/{newest.id}/change/")
-    assert page.locator("svg.room-graph .box").count() == 2
+    expect(page.locator("svg.room-graph .box")).to_have_count(2)
     page.get_by_role("link", name="With this one").click()
-    assert page.get_by_text("step 'again' is added").is_visible()
+    expect(page.get_by_text("step 'again' is added")).to_be_visible()
     someone.picture(f"workflow-{width}-{scheme}")
     assert someone.serious() == []
     page.get_by_role("link", name="Start a run").click()
@@ -70,7 +71,7 @@ def test_workflow_is_compared_and_started(reader, hands, width, scheme):
     page.get_by_label("extra").fill('["a list"]')
     page.get_by_label("Reason").fill("to see it")
     send(page, "Start a run")
-    assert page.get_by_text("which is not an object").is_visible()
+    expect(page.get_by_text("which is not an object")).to_be_visible()
     page.get_by_label("extra").fill('{"a": 1}')
     page.get_by_label("loudly").check()
     send(page, "Start a run")
@@ -93,9 +94,9 @@ def test_job_shows_its_progress_and_retries_what_failed(reader, hands, width, sc
         hands.perform(step)
     someone = reader(width=width, scheme=scheme)
     page = someone.open("/admin/execution/job/")
-    assert page.get_by_text("10 of 10").is_visible()
+    expect(page.get_by_text("10 of 10")).to_be_visible()
     someone.open(f"/admin/execution/job/{job.pk}/change/")
-    assert page.get_by_text("9 is odd").is_visible()
+    expect(page.get_by_text("9 is odd")).to_be_visible()
     someone.picture(f"job-{width}-{scheme}")
     assert someone.serious() == []
     page.get_by_role("link", name="Retry").click()
@@ -112,13 +113,13 @@ def test_session_shows_its_runs_and_is_closed(reader, hands):
     run = runs.start(seen.wait, session=session)
     someone = reader()
     page = someone.open(f"/admin/execution/session/{session.id}/change/")
-    assert page.get_by_role("link", name="seen.wait").is_visible()
+    expect(page.get_by_role("link", name="seen.wait")).to_be_visible()
     assert someone.serious() == []
     someone.picture("session-wide-light")
     page.get_by_role("link", name="Close", exact=True).click()
     page.get_by_label("Reason").fill("done")
     send(page, "Close")
-    assert page.get_by_text("cancel them with it").is_visible()
+    expect(page.get_by_text("cancel them with it")).to_be_visible()
     page.get_by_label("Cancel the runs in it").check()
     send(page, "Close")
     session.refresh_from_db()
@@ -140,10 +141,10 @@ def test_worker_shows_what_it_performs(reader, hands):
     someone = reader()
     page = someone.open("/admin/execution/worker/")
     row = page.locator("tr", has_text="crew@one")
-    assert row.get_by_role("link", name="seen.wait").is_visible()
+    expect(row.get_by_role("link", name="seen.wait")).to_be_visible()
     row.get_by_role("link", name="crew@one").click()
-    assert page.get_by_role("heading", name="What it performs now").is_visible()
-    assert page.locator(".room-table tbody tr", has_text="seen.wait").count() == 1
+    expect(page.get_by_role("heading", name="What it performs now")).to_be_visible()
+    expect(page.locator(".room-table tbody tr", has_text="seen.wait")).to_have_count(1)
     assert someone.serious() == []
     someone.picture("worker-wide-light")
     assert someone.errors == []
@@ -156,8 +157,8 @@ def test_step_shows_its_attempts(reader, hands):
     hands.perform(Step.objects.get(pk=run.id))
     someone = reader()
     page = someone.open(f"/admin/execution/step/{run.id}/change/")
-    assert page.locator(".room-track .bar").count() == 2
-    assert page.locator(".room-table tbody tr").count() == 2
+    expect(page.locator(".room-track .bar")).to_have_count(2)
+    expect(page.locator(".room-table tbody tr")).to_have_count(2)
     assert someone.serious() == []
     someone.picture("step-wide-light")
     assert someone.errors == []
@@ -189,8 +190,8 @@ def test_schedules_tell_of_our_cycles(reader):
     CycleState.objects.create(name="recovery.outbox", ticked_at=timezone.now(), last_error="Traceback\nValueError: no")
     someone = reader()
     page = someone.open("/admin/django_celery_beat/periodictask/")
-    assert page.locator("tr", has_text="celeriac: sessions").get_by_text("7 ticks").is_visible()
-    assert page.locator("tr", has_text="celeriac: outbox").get_by_text("ValueError: no").first.is_visible()
+    expect(page.locator("tr", has_text="celeriac: sessions").get_by_text("7 ticks")).to_be_visible()
+    expect(page.locator("tr", has_text="celeriac: outbox").get_by_text("ValueError: no").first).to_be_visible()
     someone.picture("schedules-wide-light")
     assert someone.serious() == []
     assert someone.errors == []
