@@ -1,5 +1,7 @@
 """Every change has who, when and why: in the admin's history, and in the ledger's log."""
 
+from functools import partial
+
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -61,13 +63,13 @@ def _row(kind, hands):
     """Have one thing of a kind that waits."""
     made = {
         "approval": lambda: waiting.approval(hands)[0],
-        "effect": lambda: waiting.effect(hands).effects.get(),
+        "effect": waiting.effect(hands).effects.get if kind == "effect" else None,
         "candidate": _candidate,
         "promotion": _offer,
         "letter": _letter,
-        **{one: lambda one=one: getattr(waiting, one)(hands) for one in ("question", "budget", "autonomy")},
+        **{one: partial(getattr(waiting, one), hands) for one in ("question", "budget", "autonomy")},
     }
-    return made.get(kind, lambda: getattr(waiting, kind)())()
+    return made[kind]() if kind in made else getattr(waiting, kind)()
 
 
 def _letter():
