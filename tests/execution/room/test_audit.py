@@ -63,13 +63,18 @@ def _row(kind, hands):
     """Have one thing of a kind that waits."""
     made = {
         "approval": lambda: waiting.approval(hands)[0],
-        "effect": waiting.effect(hands).effects.get if kind == "effect" else None,
+        "effect": partial(_effect, hands),
         "candidate": _candidate,
         "promotion": _offer,
         "letter": _letter,
         **{one: partial(getattr(waiting, one), hands) for one in ("question", "budget", "autonomy")},
     }
     return made[kind]() if kind in made else getattr(waiting, kind)()
+
+
+def _effect(hands):
+    """Have an effect that nobody knows the outcome of."""
+    return waiting.effect(hands).effects.get()
 
 
 def _letter():
