@@ -87,12 +87,20 @@ def lock_out(
 
 
 @transaction.atomic
-def lift(capability: str, *, agent: str | Agent | None = None, only_by: str | None = None, by: str = "") -> int:
+def lift(
+    capability: str,
+    *,
+    agent: str | Agent | None = None,
+    only_by: str | None = None,
+    by: str = "",
+    reason: str = "",
+) -> int:
     """Lift the lockouts of a capability, or `only_by` one of those who locked it; what waits becomes ready at once."""
     locked = CapabilityLockout.objects.filter(capability=capability, lifted_at=None)
     locked = locked.filter(agent_id=id_of(agent)) if agent else locked.filter(agent=None)
     locked = locked if only_by is None else locked.filter(by=only_by)
-    _note("capability.lifted", id_of(agent) if agent else None, {"capability": capability, "by": by})
+    why = {"reason": reason} if reason else {}
+    _note("capability.lifted", id_of(agent) if agent else None, {"capability": capability, "by": by, **why})
     return locked.update(lifted_at=timezone.now())
 
 

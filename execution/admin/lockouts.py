@@ -17,9 +17,9 @@ from execution.exceptions import NotPossible
 from execution.models import CapabilityLockout
 
 
-def lift(lockout: CapabilityLockout, *, by: str, reason: str) -> None:  # noqa: ARG001 - the history keeps it
+def lift(lockout: CapabilityLockout, *, by: str, reason: str) -> None:
     """Lift a lockout, with all others of the same capability and agent."""
-    if not agents.lift(lockout.capability, agent=lockout.agent, by=by):
+    if not agents.lift(lockout.capability, agent=lockout.agent, by=by, reason=reason):
         raise NotPossible(f"{lockout} is lifted already")
 
 

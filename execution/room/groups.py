@@ -57,7 +57,7 @@ def _grant(name: str, granted: dict[str, list[str]]) -> int:
     group.permissions.add(*new.values())
     granted[name] = sorted({*granted[name], *new})
     if new:
-        log.info("people.granted", group=name, count=len(new))
+        log.debug("people.granted", group=name, count=len(new))
     return len(new)
 
 

@@ -15,8 +15,8 @@ from tests.recovery import failed
 
 pytestmark = MARKS
 
-# What a list asks, whatever it holds: session, user, plan, count, rows.
-QUERIES = {"recoverycandidate": 5, "suggestionaction": 5, "actionrecord": 5, "suggestionprovenance": 5}
+# What a list asks, whatever it holds: session, user, badge, plan, count, rows.
+QUERIES = {"recoverycandidate": 6, "suggestionaction": 6, "actionrecord": 6, "suggestionprovenance": 6}
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from execution.room.inbox.parts import Matter, Rows, Source, matter_of, rows_of,
 PAGE = 50
 COUNTED_MOST = 1_000
 """How many of one kind are counted."""
+BADGE_MOST = 300
+"""How many of one kind are counted for the badge, which stands on every page."""
 PATTERNS_MOST = 12
 ORDERS = ("oldest", "costliest")
 
@@ -170,7 +172,7 @@ def by_kind(found: Iterable[Group]) -> Counter[str]:
 
 def count(sources: Sequence[Source]) -> int:
     """Return how much waits, each kind counted up to a bound: for the badge, in one statement."""
-    parts = [rows_of(source).order_by().values_list(text(source.kind), text(""))[:COUNTED_MOST] for source in sources]
+    parts = [rows_of(source).order_by().values_list(text(source.kind), text(""))[:BADGE_MOST] for source in sources]
     return sum(int(row[0]) for row in _union("SELECT count(*)", parts))
 
 
