@@ -143,6 +143,26 @@ class Types:
         return found
 
 
+def schema_of(hint: Any) -> dict[str, Any] | None:
+    """Return the JSON Schema of a type, or None where there is none, or nothing can be said of it."""
+    adapter = _adapter(hint) if hint is not None else None
+    try:
+        return adapter.json_schema() if adapter is not None else None
+    except PydanticUserError:
+        return None
+
+
+def checked(skill: str, name: str, hint: Any, value: Any) -> Any:
+    """Return a value as it will be kept once it has passed for its type; without one it passes as it is."""
+    adapter = _adapter(hint) if hint is not None else None
+    if adapter is None:
+        return value
+    try:
+        return _stored(adapter, value)
+    except ValidationError as error:
+        raise InputInvalid(skill, _described(name, error)) from error
+
+
 def _hints(function: Any, wanted: set[str]) -> dict[str, Any]:
     """Return the hints that can be read, each by itself: one that is only imported for type checkers hides no other."""
     found: dict[str, Any] = {}

@@ -8,25 +8,17 @@ their keepers.
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 from celery import signals
 
-MASK = "[hidden]"
-FORMATS = ("auto", "json", "console")
+from execution import secrecy
 
-# `tokens`, the count that a model has used, is no secret; `token` is.
-_SECRET = re.compile(
-    r"(^|[_\-.])(password|passwd|passphrase|secret|token|authorization|api[_-]?key|credentials?|cookie|private[_-]?key)$",
-    re.IGNORECASE,
-)
-_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
-_IN_HEADER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=\-]{8,}", re.IGNORECASE)
-_DEEPEST = 6
+MASK = secrecy.MASK
+FORMATS = ("auto", "json", "console")
 
 EventDict = MutableMapping[str, Any]
 
@@ -67,26 +59,8 @@ def formatter(form: str = "auto") -> logging.Formatter:
 def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
     """Hide the values of keys that name a secret, at any depth, and passwords inside addresses."""
     for key, value in event.items():
-        event[key] = MASK if _is_secret(key, value) else _without_secrets(value, 0)
+        event[key] = MASK if secrecy.is_secret(key, value) else secrecy.hidden(value)
     return event
-
-
-def _is_secret(key: Any, value: Any) -> bool:
-    return value not in (None, "") and isinstance(key, str) and bool(_SECRET.search(key))
-
-
-def _without_secrets(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return _IN_HEADER.sub(rf"\1 {MASK}", _IN_URL.sub(rf"\1{MASK}@", value))
-    if depth >= _DEEPEST:
-        return value
-    if isinstance(value, Mapping):
-        return {
-            key: MASK if _is_secret(key, found) else _without_secrets(found, depth + 1) for key, found in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_without_secrets(found, depth + 1) for found in value]
-    return value
 
 
 def _shared() -> list[Any]:

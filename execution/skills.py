@@ -20,7 +20,7 @@ from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore
 from celery.result import AsyncResult as Result
 
-from execution import amounts, inputs, texts
+from execution import amounts, inputs, secrecy, texts
 from execution.durations import Duration, seconds
 from execution.exceptions import InputInvalid, NotPossible, OptionInvalid, SkillUnknown
 
@@ -75,6 +75,8 @@ class SkillOptions:
     stall_after: Duration | None = None
     version: str = ""
     on_new_version: str = "continue"
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    secret: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming the option."""
@@ -84,8 +86,7 @@ class SkillOptions:
         _one_of("blast_radius", self.blast_radius, BLAST_RADII)
         if self.autonomy:
             _one_of("autonomy", self.autonomy, LEVELS)
-        if isinstance(self.calls, str) or not all(self.calls):
-            raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
+        self._check_names()
         for name, longest in _TEXTS.items():
             if getattr(self, name) is not None:
                 texts.checked(name, getattr(self, name), longest=longest)
@@ -99,6 +100,15 @@ class SkillOptions:
             raise OptionInvalid("key_limit and rate belong to a concurrency key: name it with key='...'")
         amounts.priority(self.priority)
         self._check_durations()
+
+    def _check_names(self) -> None:
+        if isinstance(self.calls, str) or not all(self.calls):
+            raise OptionInvalid(f"calls is {self.calls!r}; it lists the names of services, as in calls=['payments']")
+        if not hasattr(self.signals, "items") or not all(self.signals):
+            raise OptionInvalid(f"signals is {self.signals!r:.80}; it names types, as in signals={{'answer': Answer}}")
+        if isinstance(self.secret, str) or not all(name and str(name) == name for name in self.secret):
+            raise OptionInvalid(f"secret is {self.secret!r}; it lists names of parameters, as in secret=['pin']")
+        secrecy.mark(self.secret)
 
     def _check_count(self, name: str, least: int, what: str) -> None:
         given = getattr(self, name)
@@ -313,6 +323,14 @@ class SkillTask(DjangoTask):
     def types(self) -> inputs.Types:
         """What the function's signature and its hints say."""
         return inputs.Types(self.name, self.function or self.run, self.takes_input or inspect.signature(self.run))
+
+    def signal_schema(self, name: str) -> dict[str, Any] | None:
+        """Return the JSON Schema of what a signal brings, or None where the skill does not say."""
+        return inputs.schema_of(self.options.signals.get(name))
+
+    def checked_signal(self, name: str, data: Any) -> Any:
+        """Return what a signal brings as it will be stored, or say what is wrong with it."""
+        return inputs.checked(self.name, name, self.options.signals.get(name), data)
 
     def _check_signature(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.typing:

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, QuerySet, Sum
 
-from execution import ledger, words
+from execution import ledger, secrecy, words
 from execution.exceptions import CeleriacError
 from execution.models import (
     Attempt,
@@ -215,7 +215,7 @@ class _Teller:
         parts += [f"under the key {run.key!r}"] if run.key else []
         parts += [f"forked from {run.forked_from_id}"] if run.forked_from_id else []
         parts += [f"a child of run {run.parent_run_id}"] if run.parent_run_id else []
-        given = ledger.unpack(run.input) or {}
+        given = secrecy.hidden(ledger.unpack(run.input) or {})
         shown = ", ".join(
             [repr(value) for value in given.get("args", [])]
             + [f"{name}={value!r}" for name, value in given.get("kwargs", {}).items()]

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Case, Q, QuerySet, When
 
-from execution import breakers, sessions, skills, words
+from execution import breakers, secrecy, sessions, skills, words
 from execution.models import (
     ENDED,
     UNFINISHED,
@@ -458,7 +458,7 @@ def _effect(case: _Case) -> Said:
     found = list(Effect.objects.filter(step_id=case.step.id, state=EffectState.INTENDED).order_by("intended_at"))
     shown, moves, facts = [], [], []
     for effect in found:
-        intent = ledger.unpack(effect.intent)
+        intent = secrecy.hidden(ledger.unpack(effect.intent))
         token = _quoted(shown_token(effect.token))
         shown.append(
             f"{token}, intended at {case.when(effect.intended_at)} with {words.one_line(intent)}, key {effect.key!r}"

@@ -92,6 +92,12 @@ def _lose_the_answer(page):
     raise ConnectionResetError("the answer was lost")
 
 
+@skill("commands.sign", secret=["pin"])
+def sign(ctx, pin: str, api_key: str = "", note: str = "") -> str:
+    """Wait, with something in hand that nobody may see."""
+    return ctx.wait_for("go")
+
+
 @skill("commands.slow")
 def slow(ctx, gate: str, steps: int = 1) -> int:
     """Record some steps, then work until the file appears."""

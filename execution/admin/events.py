@@ -40,4 +40,4 @@ class EventAdmin(PlainAdmin):
 
     @admin.display(description="data")
     def shown_data(self, event: Event) -> SafeString:
-        return shown.data(event.data)
+        return shown.data(event.data, is_ours=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from execution import values, words
+from execution import secrecy, values, words
 from execution.models import Blob
 
 SHOWN_MOST = 4096
@@ -98,10 +98,15 @@ def facts(found: dict[str, Any], *, but: frozenset[str] = frozenset(), most: int
     return words.one_line(", ".join(said), most)
 
 
-def data(found: Any, *, whole: str = "") -> SafeString:
-    """Show JSON, shortened; `whole` is where the rest is."""
-    text = json.dumps(found, indent=2, ensure_ascii=False, default=str)
-    return pre(text, whole=whole) if found is not None else SafeString(EMPTY)
+def data(found: Any, *, is_ours: bool = False, whole: str = "") -> SafeString:
+    """Show JSON, shortened and without its secrets; in the ledger's own words a token names a checkpoint.
+
+    `whole` is where the rest is.
+    """
+    if found is None:
+        return SafeString(EMPTY)
+    told = found if is_ours else secrecy.hidden(found)
+    return pre(json.dumps(told, indent=2, ensure_ascii=False, default=str), whole=whole)
 
 
 def value(packed: bytes | memoryview | None, *, whole: str = "") -> SafeString:
@@ -128,7 +133,8 @@ def whole_value(packed: bytes | memoryview | None) -> SafeString:
     raw = bytes(packed or b"")
     if not raw or (_size(raw) or UNPACKED_MOST + 1) > UNPACKED_MOST:
         return value(packed)
-    text = json.dumps(_bare(values.unpack(raw, _blob)), indent=2, ensure_ascii=False, default=str)
+    found = secrecy.hidden(_bare(values.unpack(raw, _blob)))
+    text = json.dumps(found, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="room-value is-whole" tabindex="0">{}</pre>', text)
 
 

@@ -10,19 +10,20 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from execution.models import Need, Run, Step
+from execution.models import Run, Step
 from execution.workflows import svg
 
 MOST = 1000
 COUNTED = 10_000
 """Entries of one list that are counted, at most."""
 LIST = "execution.foreach"
+_ANY = uuid.UUID(int=0)
 _KINDS = {
     "execution.approval": ("gate", "approval"),
     "execution.signal": ("gate", "signal"),
@@ -43,17 +44,33 @@ class Picture:
     left_out_count: int
 
 
-def steps_of(run: Run, *, most: int = MOST) -> list[Step]:
-    """Return a run's steps in their order, without the entries of lists and without what may be large."""
-    rows = Step.objects.filter(run_id=run.id, position__gte=0).defer("input", "output", "canvas", "error")
-    return list(rows.order_by("position", "id")[:most])
+class Node(NamedTuple):
+    """A step as far as a picture shows it: a thousand of them are read with each look at a large run."""
+
+    id: uuid.UUID
+    name: str
+    skill: str
+    state: str
+    position: int
+    each: str | None
+    """Of a list: the skill that performs its entries."""
+    items: dict[str, int] | None
+    """Of a list that has spread: where its entries begin, and how many there are."""
 
 
-def picture(run: Run, steps: Sequence[Step]) -> Picture:
+def nodes_of(run: Run, *, most: int = MOST) -> list[Node]:
+    """Return a run's steps in their order, without the entries of lists."""
+    rows = Step.objects.filter(run_id=run.id, position__gte=0).order_by("position", "id")
+    columns = ("id", "name", "skill", "state", "position", "options__graph__each__part__skill", "options__items")
+    return [Node(*row) for row in rows.values_list(*columns)[:most]]
+
+
+def picture(run: Run, steps: Sequence[Node]) -> Picture:
     """Draw a run's steps."""
     names = {step.id: step.name for step in steps}
     counts = entry_counts(run, steps)
-    nodes = {step.name: _node(step, counts.get(step.id)) for step in steps}
+    page = reverse("admin:execution_step_change", args=[_ANY])
+    nodes = {step.name: _box(step, counts.get(step.id), page.replace(str(_ANY), str(step.id))) for step in steps}
     states = Counter(step.state for step in steps)
     return Picture(
         drawn=_safe(svg.part(f"graph of {run.workflow}", nodes, _needs(names))),
@@ -69,39 +86,38 @@ def _safe(drawn: str) -> SafeString:
 def _needs(names: dict[uuid.UUID, str]) -> dict[str, list[str]]:
     """Return what each of these steps needs among them; a single one needs nothing."""
     found: dict[str, list[str]] = {name: [] for name in names.values()}
-    if len(names) > 1:
-        rows = Need.objects.filter(step_id__in=list(names), needed_id__in=list(names))
-        for step_id, needed_id in rows.order_by("id").values_list("step_id", "needed_id"):
+    if len(names) < 2:
+        return found
+    ids = list(names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT step_id, needed_id FROM execution_need WHERE step_id = ANY(%s) AND needed_id = ANY(%s) ORDER BY id",
+            [ids, ids],
+        )
+        for step_id, needed_id in cursor.fetchall():
             found[names[step_id]].append(names[needed_id])
     return found
 
 
-def _node(step: Step, entries: Counter[str] | None) -> svg.Node:
+def _box(step: Node, entries: Counter[str] | None, url: str) -> svg.Node:
     kind, label = _KINDS.get(step.skill, ("skill", step.skill))
     if step.skill == LIST:
         label = _of_list(step, entries)
-    return svg.Node(
-        label=label,
-        kind=kind,
-        is_list=step.skill == LIST,
-        state=step.state,
-        url=reverse("admin:execution_step_change", args=[step.id]),
-    )
+    return svg.Node(label=label, kind=kind, is_list=step.skill == LIST, state=step.state, url=url)
 
 
-def _of_list(step: Step, entries: Counter[str] | None) -> str:
+def _of_list(step: Node, entries: Counter[str] | None) -> str:
     """Say what a list performs, and how much of it is done."""
-    each = step.options.get("graph", {}).get("each", {}).get("part", {}).get("skill", "")
     if not entries:
-        return f"each: {each}"
+        return f"each: {step.each}"
     done = entries["completed"] + entries["skipped"]
     failed = f", {entries['failed']:,} failed" if entries["failed"] else ""
     return f"{done:,} of {entries.total():,} done{failed}"
 
 
-def entry_counts(run: Run, steps: Sequence[Step]) -> dict[uuid.UUID, Counter[str]]:
+def entry_counts(run: Run, steps: Sequence[Node]) -> dict[uuid.UUID, Counter[str]]:
     """Return how many entries of each list are in each state, counted up to a bound."""
-    lists = [(step.id, step.options["items"]) for step in steps if step.skill == LIST and "items" in step.options]
+    lists = [(step.id, step.items) for step in steps if step.items is not None]
     if not lists:
         return {}
     sql = (

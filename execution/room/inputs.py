@@ -85,6 +85,22 @@ def wanted_by(task: SkillTask | Stored) -> list[Wanted]:
     ]
 
 
+def wanted_by_schema(schema: Mapping[str, Any], name: str) -> list[Wanted]:
+    """Return the fields of an object as its schema says them; anything else is one value of this name."""
+    if "properties" not in schema:
+        return [Wanted(name=name, schema=schema, is_required=True, text=schema.get("description", ""))]
+    return [
+        Wanted(
+            name=field,
+            schema=about,
+            is_required=field in schema.get("required", ()),
+            default=about.get("default"),
+            text=about.get("description", ""),
+        )
+        for field, about in schema["properties"].items()
+    ]
+
+
 def fields(wanted: list[Wanted], recorded: Mapping[str, Any] | None = None) -> dict[str, forms.Field]:
     """Return a form's fields for these inputs, filled with what was recorded, or with their defaults."""
     known = recorded or {}

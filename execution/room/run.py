@@ -35,6 +35,7 @@ from execution.room.doing import buttons
 from execution.room.runverbs import VERBS
 
 STEPS_MOST = 100
+REASONS_MOST = 10
 EVENTS_MOST = 50
 EFFECTS_MOST = 50
 SIGNALS_MOST = 50
@@ -50,32 +51,35 @@ _TELLING = (
 
 def parts(run: Run, user: Any) -> dict[str, Any]:
     """Return what a run's page shows."""
-    steps = graph.steps_of(run)
-    listed = _worth_a_look(steps)
-    ids = [step.id for step in listed]
-    names = {step.id: step.name for step in steps}
-    explanation = why.explain(run)
+    nodes = graph.nodes_of(run)
+    names = {node.id: node.name for node in nodes}
+    ids = [node.id for node in _worth_a_look(nodes)]
+    first = [node.id for node in nodes[: timeline.ROWS]]
+    steps = _whole([*ids, *first])
+    explanation = why.explain(run, most=REASONS_MOST)
     waiting = [reason.step_id for reason in explanation.reasons if reason.step_id]
     intended = _effects([*ids, *waiting])
     logged = _events(run)
+    asked = asks(run, explanation, intended, user)
     names |= _further_names(names, [event.step_id for event in logged])
     return {
         "run": run,
         "head": head(run, explanation.at),
         "explanation": explanation,
-        "asks": asks(run, explanation, intended, user),
+        "asks": [ask for ask in asked if ask.reason.state != StepState.BLOCKED],
+        "blocked": [ask for ask in asked if ask.reason.state == StepState.BLOCKED],
         "buttons": buttons(run, VERBS, user),
-        "picture": graph.picture(run, steps) if run.step_count > 1 else None,
-        "timeline": timeline.of(run, steps, explanation.at),
-        "steps": _steps(listed),
-        "more_steps": max(0, run.step_count - len(listed)),
+        "picture": graph.picture(run, nodes) if run.step_count > 1 else None,
+        "timeline": timeline.of(run, [steps[one] for one in first if one in steps], explanation.at),
+        "steps": _steps([steps[one] for one in ids if one in steps], explanation.at),
+        "more_steps": max(0, run.step_count - len(ids)),
         "checkpoints": [_checkpoints(row, names) for row in checkpoint_counts(ids)],
         "effects": [_effect(effect, names) for effect in intended],
         "signals": [_signal(signal, names) for signal in _signals(run)],
         "children": _children(ids),
         "events": [_event(event, names) for event in logged],
-        "values": _values(run, steps),
-        "refresh_seconds": 0 if run.is_ended else 3 if len(steps) <= STEPS_MOST else 10,
+        "values": _values(run),
+        "refresh_seconds": 0 if run.is_ended else 3 if len(nodes) <= STEPS_MOST else 10,
     }
 
 
@@ -147,7 +151,13 @@ def _facts(run: Run) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in given if value not in (None, "", shown.EMPTY)]
 
 
-def _worth_a_look(steps: Sequence[Step]) -> list[Step]:
+def _whole(step_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Step]:
+    """Return steps whole, but for what may be large."""
+    rows = Step.objects.filter(pk__in=set(step_ids)).defer("input", "output", "canvas")
+    return {step.id: step for step in rows}
+
+
+def _worth_a_look(steps: Sequence[graph.Node]) -> list[graph.Node]:
     """Return the steps that are listed: in their order; of many, those first that failed or have not ended."""
     if len(steps) <= STEPS_MOST:
         return list(steps)
@@ -155,12 +165,9 @@ def _worth_a_look(steps: Sequence[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: (place[StepState(step.state)], step.position))[:STEPS_MOST]
 
 
-def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    ids = [step.id for step in steps]
+def _steps(steps: Sequence[Step], now: datetime) -> list[dict[str, Any]]:
     attempts = [step.attempt_id for step in steps if step.attempt_id]
     numbers = Attempt.objects.filter(pk__in=attempts).numbers() if attempts else {}
-    errors = dict(Step.objects.filter(pk__in=ids, error__isnull=False).values_list("id", "error"))
-    now = why.clock()
     return [
         {
             "link": shown.link("step", step.id, step.name),
@@ -170,7 +177,7 @@ def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
             "since": shown.age(step.changed_at, until=now),
             "attempt": numbers.get(step.attempt_id, 0) if step.attempt_id else 0,
             "queue": step.queue,
-            "error": shown.error(errors[step.id]) if step.id in errors else "",
+            "error": shown.error(step.error) if step.error else "",
         }
         for step in steps
     ]
@@ -261,10 +268,10 @@ def _event(event: Event, names: dict[uuid.UUID, str]) -> dict[str, Any]:
     }
 
 
-def _values(run: Run, steps: Sequence[Step]) -> list[tuple[str, Any]]:
+def _values(run: Run) -> list[tuple[str, Any]]:
     """Return what went in, what came out, and what went wrong."""
     found = [("Input", wholes.value("run-input", run))]
-    if run.state == RunState.COMPLETED and steps:
+    if run.state == RunState.COMPLETED:
         last = Step.objects.filter(run_id=run.id, state="completed").order_by("-position", "-ended_at").first()
         found += [("Result", wholes.value("step-output", last))] if last else []
     if run.error:

@@ -7,18 +7,20 @@ is shown.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django import forms
 from django.http import Http404, QueryDict
 
-from execution import budgets, effects, jobs, ledger, openings, runs, why
+from execution import budgets, effects, jobs, ledger, openings, runs, secrecy, skills, why
 from execution.admin import shown
 from execution.admin.lists import as_uuid
 from execution.exceptions import CeleriacError, OptionInvalid
-from execution.models import ENDED, Effect, EffectState, Run, RunState, Step
+from execution.models import ENDED, Effect, EffectState, Run, RunState, Step, StepState
 from execution.room import inputs
 from execution.room.doing import About, Form, Given, Verb, form_of, reasoned
 from execution.room.inputs import JsonField
+from execution.skills import SkillTask
 from execution.workflows import gates
 
 STEPS_MOST = 1000
@@ -51,15 +53,39 @@ def _gate_about(run: Run, asked: QueryDict) -> About:
     ]
 
 
-def _answer_form(_: Run, asked: QueryDict) -> Form:
-    name = forms.CharField(label="Signal", max_length=255, initial=asked.get("signal", ""))
+def _answer_form(run: Run, asked: QueryDict) -> Form:
+    """Return a form of what the waiting skill says that the signal brings; where it says nothing, of JSON."""
+    name = asked.get("signal", "")
+    schema = _schema(run, name)
+    if schema is not None:
+        signal = forms.CharField(widget=forms.HiddenInput, initial=name)
+        return form_of("AnswerForm", {"signal": signal, **inputs.fields(inputs.wanted_by_schema(schema, name))})
+    signal = forms.CharField(label="Signal", max_length=255, initial=name)
     text = 'What it brings, as JSON: {"accepted": true}, "a text", 12. Nothing is null.'
-    return form_of("AnswerForm", {"signal": name, "data": JsonField(label="Data", required=False, help_text=text)})
+    return form_of("AnswerForm", {"signal": signal, "data": JsonField(label="Data", required=False, help_text=text)})
 
 
 def _answer(run: Run, by: str, given: Given) -> Run:
-    runs.signal(run, given["signal"], given["data"], sender=by)
+    name = given["signal"]
+    data, task, schema = given.get("data"), _waiting(run, name), _schema(run, name)
+    if task is not None and schema is not None:
+        found = inputs.given(given)
+        data = task.checked_signal(name, found if "properties" in schema else found.get(name))
+    runs.signal(run, name, data, sender=by)
+    runs.note("run.answered_by_hand", run, {"signal": name, **reasoned(by, given)})
     return runs.get(run.id)
+
+
+def _schema(run: Run, name: str) -> dict[str, Any] | None:
+    task = _waiting(run, name)
+    return task.signal_schema(name) if task is not None else None
+
+
+def _waiting(run: Run, name: str) -> SkillTask | None:
+    """Return the skill that waits for a signal in this run, where this process knows it."""
+    waiting = Step.objects.filter(run_id=run.id, state=StepState.WAITING, awaits__contains=[name])
+    skill = waiting.values_list("skill", flat=True).first()
+    return skills.all_skills().get(skill) if skill else None
 
 
 def _unknown(run: Run, asked: QueryDict) -> Effect:
@@ -154,8 +180,8 @@ def _fork_form(run: Run, asked: QueryDict) -> Form:
 
 
 def _input_fields(run: Run) -> dict[str, forms.Field]:
-    """Return a field for each input of a run, filled with what it was started with."""
-    recorded = (ledger.unpack(run.input) or {}).get("kwargs", {})
+    """Return a field for each input of a run, filled with what it was started with; a secret stays hidden."""
+    recorded = secrecy.hidden((ledger.unpack(run.input) or {}).get("kwargs", {}))
     try:
         wanted = inputs.wanted_by(openings.task_of(_source(run)))
     except CeleriacError:
@@ -171,7 +197,15 @@ def _source(run: Run) -> str:
 
 def _fork(run: Run, by: str, given: Given) -> Run:
     recorded = (ledger.unpack(run.input) or {}).get("kwargs", {})
-    changed = {name: value for name, value in inputs.given(given).items() if recorded.get(name) != value}
+    seen = secrecy.hidden(recorded)
+    changed = {
+        name: value for name, value in inputs.given(given).items() if value not in (recorded.get(name), seen.get(name))
+    }
+    for name, value in changed.items():
+        if secrecy.MASK in str(value):
+            raise OptionInvalid(
+                f"{name} still holds {secrecy.MASK}: write the secret itself, or leave the field as it was"
+            )
     return runs.fork(run, given.get("step") or None, input=changed or None, **reasoned(by, given))
 
 

@@ -119,7 +119,7 @@ class LadderAgentAdmin(ToldAdmin, AgentAdmin):
         return [("Its description and its budget", {"fields": self.get_fields(request, obj), **STORED})]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("evidence", "graduation").prefetch_related("offers")
+        return super().get_queryset(request).prefetch_related("evidence", "graduation", "offers")
 
     def possible(self, row: Agent) -> list[str]:
         up = ["promote"] if row.level < max(Level) else []

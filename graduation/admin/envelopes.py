@@ -148,7 +148,15 @@ class EnvelopeAdmin(ToldAdmin):
 def _proposed(given: dict[str, Any], *, by: str) -> Envelope:
     bounds = envelopes.Bounds(most_percent=given["within"], least=given["least"], most=given["most"])
     wishes = {name: given[name] for name in ("subject", "importance", "timebox", "reason")}
-    return envelopes.propose(given["tunable"], given["value"], bounds=bounds, by=by, **wishes)
+    return envelopes.propose(given["tunable"], _number(given["value"]), bounds=bounds, by=by, **wishes)
+
+
+def _number(given: str) -> float | str:
+    """Return what was typed as a number where it is one; what else it may be the tunable's declaration knows."""
+    try:
+        return float(given)
+    except ValueError:
+        return given
 
 
 def _did(row: Envelope) -> str:

@@ -65,7 +65,7 @@ class RotateForm(ReasonForm):
     """How long the old secret stays valid."""
 
     keep = forms.CharField(
-        initial="24h", max_length=20, label="The old secret stays valid for", help_text="Such as 24h; 0 ends it now."
+        initial="24h", max_length=20, label="The old secret stays valid for", help_text="Such as 24h; 0s ends it now."
     )
     field_order = ("keep", "reason")
 

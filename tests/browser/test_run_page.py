@@ -1,11 +1,14 @@
 """A run's page in a browser: what a person reads there, and what becomes of the ledger when they press a button."""
 
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from pydantic import BaseModel
 
-from execution import ledger, runs, workflows
+from execution import ledger, runs, skill, workflows
+from execution.exceptions import InputInvalid
 from execution.models import Effect, Event, Run, RunState, Step
 from execution.workflows import catalog
 from tests import workflow_skills as _skills  # noqa: F401 - registers them
@@ -106,6 +109,42 @@ def test_approve_and_answer(reader, hands):
     assert Step.objects.get(run_id=run.id, name="ship").state == "completed"
     assert ledger.unpack(Step.objects.get(run_id=run.id, name="news").output) == {"at": 9}
     assert someone.errors == []
+
+
+class Offer(BaseModel):
+    """What a signal brings."""
+
+    price: float
+    currency: Literal["EUR", "USD"] = "EUR"
+    is_final: bool = False
+    note: str | None = None
+
+
+@skill("pages.haggle", signals={"offer": Offer})
+def haggle(ctx) -> object:
+    """Wait for an offer."""
+    return ctx.wait_for("offer")
+
+
+def test_answer_by_the_form_of_a_type(reader, hands):
+    """A signal whose type the skill declares is answered in fields; what does not fit is said, and nothing is sent."""
+    run = play(hands, runs.start(haggle))
+    someone = reader()
+    page = someone.open(address(run))
+    page.get_by_role("link", name="Answer offer").click()
+    page.get_by_label("price").fill("12.5")
+    page.get_by_label("currency").select_option("USD")
+    page.get_by_label("is_final").check()
+    page.get_by_label("Reason").fill("by telephone")
+    assert someone.serious() == []
+    with page.expect_navigation():
+        page.get_by_role("button", name="Answer").click()
+    run = play(hands, run)
+    assert runs.result(run) == {"price": 12.5, "currency": "USD", "is_final": True, "note": None}
+    told = Event.objects.get(run_id=run.id, kind="run.answered_by_hand").data
+    assert told == {"signal": "offer", "by": "operator", "reason": "by telephone"}
+    with pytest.raises(InputInvalid, match="price"):
+        haggle.checked_signal("offer", {"price": "much"})
 
 
 def test_refuse_at_a_gate(reader, hands):

@@ -1,9 +1,9 @@
 // The room's own behaviour: parts that refresh by themselves, and charts inside them.
 "use strict";
 
-/** A part is left alone while nobody looks at it, while it is typed into, and while something in it is unfolded. */
+/** A part is left alone while nobody looks at it, while a keyboard is in it, and while something in it is unfolded. */
 function roomMayRefresh(part) {
-    if (document.hidden || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return false;
+    if (document.hidden || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select, :focus-visible")) return false;
     return !part.querySelector("details[data-once-opened][open], dialog[open]") && !String(window.getSelection());
 }
 
@@ -15,7 +15,8 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     for (const canvas of event.target.querySelectorAll?.("canvas") ?? []) Chart.getChart(canvas)?.destroy();
 });
 
-document.addEventListener("htmx:afterSettle", () => {
+document.addEventListener("htmx:afterSettle", (event) => {
+    if (!event.target.querySelector?.("canvas.chart")) return;
     const drawn = [...document.querySelectorAll("canvas.chart")].filter((canvas) => Chart.getChart(canvas));
     for (const canvas of drawn) canvas.classList.remove("chart");
     renderCharts();
@@ -65,7 +66,7 @@ function roomMove(canvas, x, y) {
 
 function roomShowAll(canvas) {
     const { width, height } = canvas.querySelector("svg.room-graph").dataset, seen = roomWindows.get(canvas.dataset.graph);
-    seen.scale = Math.min(1, canvas.clientWidth / width, seen.tall / height);
+    seen.scale = Math.max(Math.min(1, canvas.clientWidth / width, seen.tall / height), .02);
     seen.x = (width - canvas.clientWidth / seen.scale) / 2;
     seen.y = (height - seen.tall / seen.scale) / 2;
     roomShowGraph(canvas);
@@ -122,6 +123,16 @@ document.addEventListener("pointerdown", (event) => {
     document.addEventListener("pointercancel", stop, { once: true });
 });
 document.addEventListener("dragstart", (event) => { if (event.target.closest?.("[data-graph]")) event.preventDefault(); });
+
+/** What is unfolded stays so when its part of the page is drawn anew. */
+const roomUnfolded = new Set();
+document.addEventListener("toggle", (event) => {
+    const key = event.target.dataset?.key;
+    if (key) roomUnfolded[event.target.open ? "add" : "delete"](key);
+}, true);
+document.addEventListener("htmx:afterSettle", () => {
+    for (const one of document.querySelectorAll("details[data-key]")) if (roomUnfolded.has(one.dataset.key)) one.open = true;
+});
 
 const roomShowGraphs = () => { for (const canvas of document.querySelectorAll("[data-graph]")) roomShowGraph(canvas); };
 document.addEventListener("DOMContentLoaded", roomShowGraphs);

@@ -109,47 +109,47 @@ class Offered(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.forms, self.links = [], set()
+        self.forms, self.links, self._open = [], set(), None
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         found = defaultdict(str, {name: value or "" for name, value in attrs})
+        form = next((one for one in self.forms if found["form"] and one["id"] == found["form"]), self._open)
         if tag == "form":
-            self.forms.append(
-                {
-                    "method": found["method"].lower() or "get",
-                    "action": found["action"],
-                    "fields": {},
-                    "buttons": [],
-                    "actions": [],
-                }
-            )
+            self._open = {"fields": {}, "buttons": [], "actions": [], "id": found["id"], "action": found["action"]}
+            self.forms.append(self._open | {"method": found["method"].lower() or "get"})
+            self._open = self.forms[-1]
         elif tag == "a" and found["href"].rstrip("/").endswith("/add"):
             self.links.add(found["href"])
-        elif self.forms and tag == "input" and found["type"] == "hidden":
-            self.forms[-1]["fields"][found["name"]] = found["value"]
-        elif (self.forms and tag == "button" and found["type"] in ("", "submit")) or (
-            tag == "input" and found["type"] == "submit"
-        ):
-            if self.forms:
-                self.forms[-1]["buttons"].append((found["name"], found["value"]))
-        elif self.forms and tag == "option" and found["value"]:
-            self.forms[-1]["actions"].append(found["value"])
+        elif form is None:
+            return
+        elif tag == "input" and found["type"] == "hidden":
+            form["fields"][found["name"]] = found["value"]
+        elif (tag == "button" and found["type"] in ("", "submit")) or (tag == "input" and found["type"] == "submit"):
+            form["buttons"].append((found["name"], found["value"]))
+        elif tag == "option" and found["value"]:
+            form["actions"].append(found["value"])
+
+    def handle_endtag(self, tag):
+        if tag == "form":
+            self._open = None
 
 
 def pages(client):
-    """Return the addresses of all pages that somebody may open: the room's own, each list, each first row."""
-    found = ["/admin/", reverse("admin:inbox")]
+    """Return all pages that somebody may open with what they offer: the room's own, each list, each first row."""
+    found = {address: client.get(address) for address in ("/admin/", reverse("admin:inbox"))}
     for model in admin.site._registry:
         about = f"{model._meta.app_label}_{model._meta.model_name}"
         listed = reverse(f"admin:{about}_changelist")
-        if client.get(listed).status_code != 200:
+        answer = client.get(listed)
+        if answer.status_code != 200:
             continue
-        found.append(listed)
+        found[listed] = answer
         row = model._default_manager.first()
         if row is not None and model._meta.model_name != "blob":
-            found.append(reverse(f"admin:{about}_change", args=[row.pk]))
-    return found
+            address = reverse(f"admin:{about}_change", args=[row.pk])
+            found[address] = client.get(address)
+    return {address: Offered(answer.text) for address, answer in found.items()}
 
 
 def refused(client, address, offered):
@@ -181,7 +181,7 @@ def test_no_page_offers_what_is_refused(seat, hands, group):
     waiting.everything(hands)
     envelopes.switch()
     client = seat(group)
-    found = {address: Offered(client.get(address).text) for address in pages(client)}
+    found = pages(client)
     assert len(found) > 100
     wrong = {address: refused(client, address, offered) for address, offered in found.items()}
     assert {address: what for address, what in wrong.items() if what} == {}
