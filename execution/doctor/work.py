@@ -91,8 +91,9 @@ def queues() -> Iterator[Finding]:
     }
     found = rows(
         "SELECT queue, count(*), extract(epoch FROM clock_timestamp() - min(changed_at))::float8 "
-        "FROM (SELECT queue, changed_at FROM execution_step WHERE state = 'ready' LIMIT 100000) x "
-        "GROUP BY queue ORDER BY queue"
+        "FROM ((SELECT queue, changed_at FROM execution_step WHERE state = 'ready' AND rung_at IS NULL LIMIT 50000) "
+        "UNION ALL (SELECT queue, changed_at FROM execution_step WHERE state = 'ready' AND rung_at IS NOT NULL "
+        "LIMIT 50000)) x GROUP BY queue ORDER BY queue"
     )
     for queue, count, age in found:
         ready = f"{words.counted(count, 'step')} of the queue {queue!r} {'is' if count == 1 else 'are'} ready"

@@ -63,7 +63,11 @@ def _heard(**which: Any) -> Rows:
 def _parked(reason: Waiting) -> Rows:
     """Return the parked steps of parked runs: one for each run, as they are decided together."""
     rows = _steps(state=StepState.PARKED, waiting=reason, run__state=RunState.PARKED)
-    same = Step.objects.filter(run_id=OuterRef("run_id"), state=StepState.PARKED, waiting=reason)
+    # By its bare column the planner would look through all that is parked for the reason, once for each of them. The
+    # reason is compared as an expression, so that it takes the index of a run's steps.
+    same = Step.objects.alias(reason=Concat("waiting", Value(""))).filter(
+        run_id=OuterRef("run_id"), state=StepState.PARKED, reason=reason
+    )
     return rows.exclude(Exists(same.filter(pk__lt=OuterRef("pk"))))
 
 

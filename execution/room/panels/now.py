@@ -46,10 +46,8 @@ def read(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001 - a panel take
     since = trends.today()
     return {
         "figures": [
-            _of(
-                "Running", counts["running"], "running", note=f"{bounded(counts['performed'])} steps in workers' hands"
-            ),
-            _of("Not begun", counts["pending"], "pending", note=f"{bounded(ready)} steps wait for a free worker"),
+            _of("Running", counts["running"], "running", note=f"{_steps(counts['performed'])} in workers' hands"),
+            _of("Not begun", counts["pending"], "pending", note=f"{_steps(ready)} for the next free worker"),
             _of("Parked", counts["parked"], "parked", note="a person must decide", state="parked"),
             _of("Paused", counts["paused"], "paused", note="by a person, until resumed"),
             _of("Failed", counts["failed"], "failed", note=_today(since), state="failed"),
@@ -69,6 +67,10 @@ def counted() -> dict[str, int]:
 def bounded(count: int) -> str:
     """Say a count that was not counted beyond the bound."""
     return f"{count:,}" if count < COUNTED_MOST else f"{COUNTED_MOST:,}+"
+
+
+def _steps(count: int) -> str:
+    return f"{bounded(count)} {'step' if count == 1 else 'steps'}"
 
 
 def _of(title: str, count: int, run_state: str, *, note: str, state: str = "") -> Figure:

@@ -91,7 +91,7 @@ def test_figures_count_each_state(started, rf):
         "Running": "3", "Not begun": "0", "Parked": "0", "Paused": "0", "Failed": "3",
     }  # fmt: skip
     assert found["Failed"].url.endswith("?state__exact=failed")
-    assert found["Not begun"].note == "1 steps wait for a free worker"
+    assert found["Not begun"].note == "1 step for the next free worker"
 
 
 def test_figures_of_an_empty_ledger(rf):
