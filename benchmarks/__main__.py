@@ -61,6 +61,7 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _measure(bench: Bench, figure: Figure, *, invocation: str, is_stored: bool) -> None:
+    load = machine.load()
     reached = bench.measure(figure)
     for name, series in reached.items():
         print(f"{figure.name}  median  {name}: {series.median:,.1f} {figure.unit}")
@@ -70,7 +71,7 @@ def _measure(bench: Bench, figure: Figure, *, invocation: str, is_stored: bool) 
         "measured_on": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": invocation,
         "rounds": figure.rounds or bench.rounds,
-        "machine": machine.describe(),
+        "machine": machine.describe() | {"load when it began": load},
         "servers": bench.servers.describe(),
         "packages": machine.packages(),
     }

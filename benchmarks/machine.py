@@ -19,6 +19,11 @@ def describe() -> dict[str, str]:
     }
 
 
+def load() -> str:
+    """Return how many processes wanted a core in the last minute: what else goes on slows a figure down."""
+    return f"{os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
+
+
 def packages() -> dict[str, str]:
     """Return the versions of what our own contender is built on."""
     return {name: found for name in PACKAGES if (found := _version(name))}

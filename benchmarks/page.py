@@ -15,7 +15,7 @@ Written by `make bench` from `benchmarks/results.json`; do not edit. All contend
 rounds, on the same PostgreSQL and Redis, each on a fresh database; numbers are medians. Ratios travel between machines,
 absolute numbers do not.
 """
-LABELS = {"p99": "99th percentile", "worst": "worst"}
+LABELS = {"p99": "99th percentile", "worst": "worst", "per_cpu_second": "median per second of one processor"}
 HOW = """\
 ## How it is measured
 
@@ -27,6 +27,9 @@ HOW = """\
   cost, the second what performing costs; the design's target is judged by the first. The clock stops when the last
   one has ended and, where endings are recorded, is recorded. Every contender's job does the same: it appends one byte
   to a file, by which the clock counts.
+- **Load when it began** is how many processes wanted a core in the minute before. Where that is more than there are
+  cores, others had a part of the machine: rates are too low then, and times too long. What is said per second of one
+  processor counts what our process and its server process have used, and hardly depends on that.
 - Peers live in an environment of their own, pinned in `benchmarks/peers.lock`; what was chosen for each, and why,
   stands at the top of its module in `benchmarks/peers/`.
 """

@@ -36,7 +36,14 @@ def listing(name: str, default: str) -> list[str]:
 
 
 # These are addresses, messages between processes and a secret, and not options.
-NOT_OPTIONS = {"CELERIAC_HOME", "CELERIAC_SOCKETS", "CELERIAC_BOARD", "CELERIAC_TEST_SKILLS", "CELERIAC_MODEL_KEY"}
+NOT_OPTIONS = {
+    "CELERIAC_HOME",
+    "CELERIAC_PICTURES",
+    "CELERIAC_SOCKETS",
+    "CELERIAC_BOARD",
+    "CELERIAC_TEST_SKILLS",
+    "CELERIAC_MODEL_KEY",
+}
 
 
 def celeriac_options() -> dict[str, Any]:
@@ -94,6 +101,7 @@ INSTALLED_APPS = [
     "execution",
     "recovery",
     "graduation",
+    "config.example",
 ]
 
 # The extra `web` brings WhiteNoise, with which any WSGI server serves the admin's style sheets.

@@ -18,6 +18,8 @@ LOOPBACK = "127.0.0.1"
 OPERATOR = "operator"
 # Time for a warm shutdown: what runs ends or suspends at its next context call, the rest is given back.
 GRACE_SECONDS = 60
+# What performs no steps has nothing to bring to an end.
+QUICK_SECONDS = 8
 
 
 def main() -> int:
@@ -107,8 +109,14 @@ def _manage(processes: dict[str, list[str]], flower: dict[str, str]) -> int:
     manager = honcho.Manager()
     environment = os.environ | flower | {"PYTHONUNBUFFERED": "1"}
     keep = [sys.executable, str(Path(__file__).with_name("keep.py"))]
+    grace = dict.fromkeys(("worker", "evaluators"), GRACE_SECONDS - 5)
     for name, command in processes.items():
-        manager.add_process(name, f"exec {shlex.join([*keep, *command])}", env=environment, cwd=str(REPOSITORY))
+        manager.add_process(
+            name,
+            f"exec {shlex.join([*keep, str(grace.get(name, QUICK_SECONDS)), *command])}",
+            env=environment,
+            cwd=str(REPOSITORY),
+        )
     manager.loop()
     stopped_by_hand = {130, 143}
     return 0 if manager.returncode in stopped_by_hand else int(manager.returncode or 0)

@@ -52,6 +52,16 @@ def id_of(name: str | Agent | None) -> uuid.UUID:
     return _known[wanted]
 
 
+@transaction.atomic
+def add(name: str, *, level: Level = Level.FULLY_AUTONOMOUS, description: str = "", by: str = "") -> Agent:
+    """Make an agent at a level; one that is there already is refused, for it would begin anew."""
+    if not name.strip() or Agent.objects.filter(name=name).exists():
+        raise NotPossible(f"there is an agent {name!r} already" if name.strip() else "an agent has a name")
+    made = Agent.objects.create(name=name, level=level, description=description)
+    _note("agent.added", made.id, {"level": int(level), "by": by})
+    return made
+
+
 def forget() -> None:
     """Forget the ids that were looked up: for tests, which empty the tables."""
     _known.clear()

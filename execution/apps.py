@@ -27,6 +27,14 @@ class ExecutionConfig(AppConfig):
         telemetry.connect()
         import_modules.connect(_import_skills)
         post_migrate.connect(schedule.install_after_migrate, sender=self)
+        post_migrate.connect(_install_groups)
+
+
+def _install_groups(**about: Any) -> None:
+    """Make the groups of people, after each app's migration."""
+    from execution.room import groups
+
+    groups.install_after_migrate(**about)
 
 
 def _import_skills(**_: Any) -> None:

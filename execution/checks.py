@@ -115,6 +115,28 @@ def check_database(**_: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register(TAG)
+def check_room(**_: Any) -> list[checks.CheckMessage]:
+    """E007: where there is an admin, it is the operator's room."""
+    from django.apps import apps
+    from django.contrib import admin
+
+    if not apps.is_installed("django.contrib.admin"):
+        return []
+    from execution.room.site import RoomSite
+
+    if apps.is_installed("unfold") and isinstance(admin.site, RoomSite):
+        return []
+    return [
+        checks.Error(
+            "The admin is not the operator's room: its pages would miss their templates.",
+            hint="INSTALLED_APPS takes 'unfold.apps.BasicAppConfig' and 'execution.room.apps.RoomConfig' in place of "
+            "'django.contrib.admin', and set UNFOLD = execution.room.UNFOLD.",
+            id="celeriac.E007",
+        )
+    ]
+
+
+@checks.register(TAG)
 def check_serializers(**_: Any) -> list[checks.CheckMessage]:
     """E005: pickle would run what a message says. E006: the doorbell sends JSON. W002: late acknowledgement."""
     from celery import current_app

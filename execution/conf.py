@@ -90,6 +90,8 @@ class Settings(Section):
     """Whether /metrics tells of runs by the name of their workflow."""
     workflow_audit: bool = True
     """Whether registered definitions and decisions at gates are written to the log with who and why."""
+    logs_url: str = ""
+    """Where a run's logs are read, with `{run}` for its id: pages of runs lead there."""
     metrics_token: str = ""
     """When set, /metrics wants it as a bearer token."""
     flower_url: str = "http://127.0.0.1:5555"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +30,10 @@ _FIRST = uuid.UUID(int=0)
 _LAST = uuid.UUID(int=2**128 - 1)
 _EVERYTHING = f"{2**62 - 1}:{2**62 - 1}:"
 _MOVE_SECONDS = 5
+_OF_KINDS = (
+    "SELECT * FROM (SELECT *, count(*) OVER () AS read_count, row_number() OVER () AS place FROM ({}) b) w "
+    "WHERE kind = ANY(%s::text[]) OR place = read_count"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +67,10 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Some events in order, and the cursor to store with what was made of them."""
+    """Some events in order, how many were read to find them, and the cursor to store with what was made of them."""
 
     events: list[Event]
+    read_count: int
     cursor: Cursor
 
 
@@ -78,19 +83,23 @@ class Era:
     end: uuid.UUID
 
 
-def read(after: Cursor | None = None, *, limit: int = 1000) -> Batch:
-    """Return the next events that are committed and were not handed out: in the order of transactions, once each."""
+def read(after: Cursor | None = None, *, limit: int = 1000, kinds: Collection[str] = ()) -> Batch:
+    """Return the next events that are committed and were not handed out: in the order of transactions, once each.
+
+    With `kinds`, those of them that are of these kinds; the cursor goes past the others.
+    """
     cursor, eras = after or Cursor(), _eras()
     place = _place(cursor, eras)
     era = eras[place]
     cursor = replace(cursor, generation=era.names[-1])
-    rows, now = _rows(cursor, era, limit)
+    rows, read_count, now = _rows(cursor, era, limit, kinds)
     is_last = place == len(eras) - 1
     if not rows and cursor.target:
-        return read(replace(cursor, seen=cursor.target, target=""), limit=limit)
+        return read(replace(cursor, seen=cursor.target, target=""), limit=limit, kinds=kinds)
     if not rows and not is_last:
-        return read(Cursor(generation=eras[place + 1].names[-1]), limit=limit)
-    return Batch(events=rows, cursor=_moved(cursor, rows, now if is_last else _EVERYTHING, is_all=len(rows) < limit))
+        return read(Cursor(generation=eras[place + 1].names[-1]), limit=limit, kinds=kinds)
+    moved = _moved(cursor, rows, now if is_last else _EVERYTHING, is_all=read_count < limit)
+    return Batch(events=[row for row in rows if not kinds or row.kind in kinds], read_count=read_count, cursor=moved)
 
 
 def _place(cursor: Cursor, eras: list[Era]) -> int:
@@ -120,8 +129,10 @@ def _unread(cursor: Cursor) -> tuple[str, list[Any]]:
     return " AND ".join(conditions), parameters
 
 
-def _rows(cursor: Cursor, era: Era, limit: int) -> tuple[list[Event], str]:
-    """Return the next rows by the index on (xid, id), and the snapshot that saw them.
+def _rows(cursor: Cursor, era: Era, limit: int, kinds: Collection[str]) -> tuple[list[Event], int, str]:
+    """Return the next rows by the index on (xid, id), how many they are, and the snapshot that saw them.
+
+    With kinds, only the rows of these, and the last one of all: a reader that wants few is not given the others.
 
     The planner believes that nothing lies beyond the newest transaction it has statistics of, and would sort a slow
     reader's whole backlog for each batch: it is kept to the index's order. What this transaction itself will write
@@ -131,19 +142,25 @@ def _rows(cursor: Cursor, era: Era, limit: int) -> tuple[list[Event], str]:
     if cursor.target:
         condition += " AND (xid, id) > (%s, %s) AND pg_visible_in_snapshot(xid::text::xid8, %s::pg_snapshot)"
         parameters += [cursor.xid, cursor.event_id, cursor.target]
+    wanted = f"SELECT * FROM execution_event WHERE {condition} AND id >= %s AND id < %s ORDER BY xid, id LIMIT %s"  # noqa: S608 - ours
+    parameters += [era.start, era.end, limit]
+    if kinds:
+        wanted = _OF_KINDS.format(wanted)
+        parameters.append(list(kinds))
     with transaction.atomic(), connection.cursor() as settings:
         settings.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
         found: list[Any] = list(
             Event.objects.raw(
                 "SELECT s.now, s.own, e.* FROM (SELECT pg_current_snapshot()::text AS now, "  # noqa: S608 - ours
                 "pg_current_xact_id_if_assigned()::text::bigint AS own) s "
-                f"LEFT JOIN LATERAL (SELECT * FROM execution_event WHERE {condition} AND id >= %s AND id < %s "
-                "ORDER BY xid, id LIMIT %s) e ON true",
-                [*parameters, era.start, era.end, limit],
+                f"LEFT JOIN LATERAL ({wanted}) e ON true",
+                parameters,
             )
         )
         settings.execute("SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT")
-    return [row for row in found if row.id is not None], _without(found[0].now, found[0].own)
+    rows = [row for row in found if row.id is not None]
+    read_count = rows[-1].read_count if rows and kinds else len(rows)
+    return rows, read_count, _without(found[0].now, found[0].own)
 
 
 def _without(snapshot: str, own: int | None) -> str:
@@ -250,30 +267,38 @@ def moment_of(event_id: uuid.UUID) -> datetime:
     return datetime.fromtimestamp((event_id.int >> 80) / 1000, tz=UTC)
 
 
-def consume(name: str, handle: Callable[[list[Event]], None], *, limit: int = 1000) -> int:
+def consume(name: str, handle: Callable[[list[Event]], None], *, limit: int = 1000, kinds: Collection[str] = ()) -> int:
     """Hand a registered reader its next events, and store its cursor in the same transaction as what it made of them.
 
-    Side by side only one reads; the other returns at once with 0.
+    With `kinds` it is handed only events of these. Side by side only one reads; the other returns at once with 0.
+    Returns how many events were read.
     """
     EventReader.objects.get_or_create(name=name)
     with transaction.atomic():
         reader = EventReader.objects.select_for_update(skip_locked=True).filter(name=name).first()
         if reader is None:
             return 0
-        batch = read(Cursor.of(reader.cursor), limit=limit)
+        batch = read(Cursor.of(reader.cursor), limit=limit, kinds=kinds)
         if batch.events:
             handle(batch.events)
         stored = batch.cursor.stored()
         if stored != reader.cursor:
             reader.cursor = stored
             reader.save(update_fields=["cursor", "updated_at"])
-        return len(batch.events)
+        return batch.read_count
 
 
-def consume_for(name: str, handle: Callable[[list[Event]], None], *, seconds: float, limit: int = 1000) -> int:
-    """Let a registered reader read on to the end, or for so long; returns how many events it was handed."""
+def consume_for(
+    name: str,
+    handle: Callable[[list[Event]], None],
+    *,
+    seconds: float,
+    limit: int = 1000,
+    kinds: Collection[str] = (),
+) -> int:
+    """Let a registered reader read on to the end, or for so long; returns how many events were read."""
     ends_at, total = time.monotonic() + seconds, 0
-    while count := consume(name, handle, limit=limit):
+    while count := consume(name, handle, limit=limit, kinds=kinds):
         total += count
         if time.monotonic() > ends_at:
             break

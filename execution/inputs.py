@@ -98,6 +98,17 @@ class Types:
         except PydanticUserError:
             return None
 
+    def input_schemas(self) -> dict[str, dict[str, Any]]:
+        """Return the JSON Schema of each parameter whose hint says something, for forms."""
+        found = {}
+        for name, adapter in self._adapters.items():
+            try:
+                found[name] = adapter.json_schema()
+            except PydanticUserError:
+                continue
+        found.pop("return", None)
+        return found
+
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         if self._is_plain and not args and self._wanted <= kwargs.keys() <= self._names:
             return inspect.BoundArguments(self._signature, OrderedDict(kwargs))

@@ -41,6 +41,7 @@ def main() -> None:
 
     if description["app"]:
         symbol_by_name(description["app"]).set_current()
+    show_no_pages()
     django.setup()
     current_app.conf.include = description["include"]
     from execution.keeping import Keeper
@@ -62,6 +63,16 @@ def register_early(description: dict[str, Any]) -> psycopg.Connection[Any] | Non
         Board(Path(description["board"])).keep()
         return connection
     return None
+
+
+def show_no_pages() -> None:
+    """Let Django leave the admin's pages unloaded: they are a third of what it loads, and a keeper shows none."""
+    from django.conf import settings
+
+    if {"django.contrib.admin", "execution.room.apps.RoomConfig"} & {*settings.INSTALLED_APPS}:
+        from django.contrib import admin
+
+        admin.autodiscover = lambda: None
 
 
 if __name__ == "__main__":

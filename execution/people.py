@@ -47,6 +47,12 @@ def deciding(person: Person, permission: str) -> str:
     return name
 
 
+def refuse_agents(name: str) -> None:
+    """Refuse whoever goes by an agent's name: a step that asks, asks somebody else."""
+    if Agent.objects.filter(name__iexact=name).exists():
+        raise NotAllowed(f"{name!r} is an agent's own account: only a person may do this")
+
+
 def _now(person: Person) -> Any:
     """Return the account as the database has it; one that was never stored is nobody's."""
     from django.contrib.auth import get_user_model

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, LiteralString, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -144,12 +144,12 @@ def outcome(verdict: Named) -> Verdict | None:
 
 def ancestors(record: Named) -> tuple[Relative, ...]:
     """Return all that a record rests on, the nearest first."""
-    return _relatives("SELECT * FROM execution_ancestors_v1(%s)", record)
+    return _relatives(record, "ancestors")
 
 
 def descendants(record: Named) -> tuple[Relative, ...]:
     """Return all that rests on a record, the nearest first."""
-    return _relatives("SELECT * FROM execution_descendants_v1(%s)", record)
+    return _relatives(record, "descendants")
 
 
 def lineage(record: Named) -> Lineage:
@@ -238,8 +238,8 @@ def _written(record: _Made, parents: Iterable[Named]) -> _Made:
     return record
 
 
-def _relatives(sql: LiteralString, record: Named) -> tuple[Relative, ...]:
-    rows = ledger.ask_in_transaction(sql, [[_id(record)]])
+def _relatives(record: Named, side: Literal["ancestors", "descendants"]) -> tuple[Relative, ...]:
+    rows = ledger.ask_in_transaction("SELECT * FROM execution_relatives_v1(%s, %s)", [[_id(record)], side])
     found = _by_id([row.record_id for row in rows])
     return tuple(Relative(record=found[row.record_id], distance=row.distance) for row in rows if row.record_id in found)
 

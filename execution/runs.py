@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from execution import doorbell, events, ids, ledger, values
+from execution import doorbell, events, ids, ledger, people, values
 from execution.durations import Duration, seconds
 from execution.exceptions import (
     KeyReused,
@@ -315,11 +315,33 @@ def approve(run: Run | uuid.UUID | str, gate: str | None = None, *, by: str, rea
     held = hold(run)
     if gate is not None or held.state != RunState.PARKED:
         return gates.decide(held, gate, approved=True, by=by, reason=reason)
+    people.refuse_agents(by)
     approved = _update_steps(held, Q(state=StepState.PARKED, waiting="autonomy"), is_approved=True)
     if not approved:
         raise NotPossible(f"run {held.id} has no step that waits for an approval")
     note("run.approved", held, {"by": by, "reason": reason})
     return resume(held, by=by, reason=reason)
+
+
+@transaction.atomic
+def withdraw_approval(run: Run | uuid.UUID | str, *, by: str, reason: str = "") -> Run:
+    """Park again what was let start above its agent's level, as long as no worker has begun with it."""
+    held = hold(run)
+    unbegun = Q(state=StepState.READY, is_approved=True)
+    now = timezone.now()
+    parked = _update_steps(
+        held, unbegun, state=StepState.PARKED, waiting="autonomy", is_approved=False, rung_at=None, ring_count=0,
+        changed_at=now,
+    )  # fmt: skip
+    if not parked:
+        raise NotPossible(
+            f"run {held.id} is {held.state}, and no approved step of it is left that has not begun: pause or cancel it"
+        )
+    Run.objects.filter(pk=held.id, state__in=[RunState.PENDING, RunState.RUNNING]).update(
+        state=RunState.PARKED, waiting="autonomy"
+    )
+    note("run.approval_withdrawn", held, {"by": by, "reason": reason})
+    return _fresh(held)
 
 
 def refuse(run: Run | uuid.UUID | str, gate: str | None = None, *, by: str, reason: str = "") -> Run:

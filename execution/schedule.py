@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 QUEUE = "celeriac"
@@ -18,6 +21,8 @@ class Entry:
     task: str
     description: str
     every: timedelta = timedelta(0)
+    cycle: str = ""
+    """The name of the cycle that the task runs, where it is not the task's own."""
     at: str = ""
     """The time of day, `02:00` in Celery's time zone, of what is done daily; instead of `every`."""
 
@@ -32,18 +37,21 @@ SCHEDULE = (
     Entry(
         name="celeriac: sessions",
         task="execution.watch_sessions",
+        cycle="execution.sessions",
         every=timedelta(seconds=10),
         description="Ends sessions that were not used for their time to live, and pauses their runs.",
     ),
     Entry(
         name="celeriac: memory",
         task="execution.update_memory",
+        cycle="execution.memory",
         every=timedelta(seconds=10),
         description="Applies the memory rules to runs that have ended; removes what has expired.",
     ),
     Entry(
         name="celeriac: provenance",
         task="execution.record_provenance",
+        cycle="execution.provenance",
         every=timedelta(seconds=10),
         description="Records how each finished step came about.",
     ),
@@ -60,6 +68,15 @@ SCHEDULE = (
         description="Keeps a sample of what was opened, ended and spent, for the room's charts.",
     ),
 )
+
+
+def of_apps() -> list[Entry]:
+    """Return the cycles of every installed app: those of its module `schedule`, where it has one."""
+    from django.apps import apps
+
+    names = [f"{app.name}.schedule" for app in apps.get_app_configs()]
+    found = [getattr(import_module(name), "SCHEDULE", ()) for name in names if find_spec(name) is not None]
+    return [entry for entries in found for entry in entries if isinstance(entry, Entry)]
 
 
 def install(entries: Iterable[Entry]) -> int:
@@ -82,6 +99,17 @@ def install(entries: Iterable[Entry]) -> int:
         )
         added += 1
     return added
+
+
+@cache
+def _cycles() -> dict[str, str]:
+    """Return the cycle of each task that an installed app schedules, by the task's name."""
+    return {entry.task: entry.cycle or entry.task for entry in of_apps()}
+
+
+def cycle_of(task: str) -> str:
+    """Return the name of the cycle that a scheduled task runs; nothing for a task that is not of ours."""
+    return _cycles().get(task, "")
 
 
 def _when(entry: Entry) -> dict[str, Any]:

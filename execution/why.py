@@ -446,7 +446,10 @@ def _autonomy(case: _Case) -> Said:
         f"it needs the autonomy level {Level(step.level).label} ({step.level}), and agent {step.agent.name!r} has "
         f"{Level(step.agent.level).label} ({step.agent.level})"
     )
-    return text, [case.command("approve"), case.command("cancel")], {"needed": step.level, "level": step.agent.level}
+    moves = [case.command("approve"), case.command("cancel")]
+    if step.agent.level >= step.level:
+        text, moves = f"{text} by now", [case.command("resume"), *moves]
+    return text, moves, {"needed": step.level, "level": step.agent.level}
 
 
 def _effect(case: _Case) -> Said:

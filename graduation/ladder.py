@@ -23,7 +23,7 @@ from execution import agents, events, people, records
 from execution.cycles import Cycle
 from execution.exceptions import NotAllowed, NotPossible, OptionInvalid
 from execution.models import Agent, Event, Level, RecordParent, Verdict
-from graduation import measures, trials
+from graduation import measures, testimony, trials
 from graduation.models import Evidence, Offer, OfferState
 from recovery.exceptions import AlreadyDecided, NotFound
 
@@ -78,16 +78,40 @@ def fall(agent: str | Agent | uuid.UUID, severity: Severity, *, breach: Verdict,
     """Let an agent fall because of a breach, once for each; returns the level at which it is then."""
     _check_severity(severity)
     row = trials.hold(_id(agent))
-    if not _is_answered(breach):
+    if not _has_child(breach, agents.LEVEL_CHANGED):
         _fall(row, severity, breach=breach, by=by)
     return Level(Agent.objects.values_list("level", flat=True).get(pk=row.pk))
 
 
-def answer(breach: Verdict) -> None:
-    """Let the agent that a recorded breach is about fall now, in the transaction of whoever recorded it."""
-    agent_id = breach.agent_id or _of_subject(breach.subject)
-    if agent_id is not None and not breach.data.get("is_answered"):
-        fall(agent_id, breach.data.get("severity", "low"), breach=breach)
+def answer(recorded: Verdict) -> None:
+    """Let an agent fall now, in the transaction of whoever recorded a breach, or a critical outcome of its decision.
+
+    It falls once for each, however often and by whomever this is called.
+    """
+    if recorded.outcome_of is not None:
+        _answer_outcome(recorded)
+        return
+    agent_id = recorded.agent_id or _of_subject(recorded.subject)
+    if agent_id is not None and not recorded.data.get("is_answered"):
+        fall(agent_id, recorded.data.get("severity", "low"), breach=recorded)
+
+
+@transaction.atomic
+def _answer_outcome(outcome: Verdict) -> None:
+    """Record the breach that a critical outcome is: that needs no statistics."""
+    decision = Verdict.objects.filter(pk=outcome.outcome_of).first() if outcome.outcome_of else None
+    if decision is None or decision.agent_id is None or not is_critical(outcome):
+        return
+    trials.hold(decision.agent_id)
+    if testimony.is_own(outcome, decision) or _has_child(outcome, BREACH):
+        return
+    reason = outcome.reasoning or "a decision had a critical outcome"
+    breach(decision.agent_id, "critical", reason=reason, parents=[outcome])
+
+
+def is_critical(outcome: Verdict) -> bool:
+    """Whether an outcome needs no statistics."""
+    return outcome.data.get("severity") == "critical" and (outcome.outcome or 0.0) < 0.5
 
 
 @transaction.atomic
@@ -119,10 +143,10 @@ def _withdraw(row: Evidence, reason: str) -> None:
         _decide(offer, OfferState.WITHDRAWN, decided_at=Now(), reason=reason)
 
 
-def _is_answered(breach: Verdict) -> bool:
-    """Tell whether an agent has fallen because of this breach already."""
-    children = RecordParent.objects.filter(parent_id=breach.id).values("record_id")
-    return Verdict.objects.filter(pk__in=children, kind=agents.LEVEL_CHANGED).exists()
+def _has_child(verdict: Verdict, kind: str) -> bool:
+    """Whether a verdict of this kind rests on another one."""
+    children = RecordParent.objects.filter(parent_id=verdict.id).values("record_id")
+    return Verdict.objects.filter(pk__in=children, kind=kind).exists()
 
 
 # Up
@@ -348,16 +372,8 @@ def _answer(agent_id: uuid.UUID, event: Event) -> None:
         breach(agent_id, severity, by=event.data.get("by") or "recovery", reason=reason)
         return
     verdict = Verdict.objects.filter(pk=event.data["id"]).first() if _is_urgent(event) else None
-    if verdict is not None and verdict.outcome_of is None:
+    if verdict is not None:
         answer(verdict)
-    elif verdict is not None and _is_critical(verdict):
-        reason = verdict.reasoning or "a decision had a critical outcome"
-        breach(agent_id, "critical", reason=reason, parents=[verdict])
-
-
-def _is_critical(outcome: Verdict) -> bool:
-    """Whether an outcome needs no statistics."""
-    return outcome.data.get("severity") == "critical" and (outcome.outcome or 0.0) < 0.5
 
 
 def _by_levels(levels: int) -> Severity:

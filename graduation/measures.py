@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from execution.exceptions import OptionInvalid
@@ -38,6 +40,10 @@ class Decision:
     is_reversed: bool = False
     is_audited: bool = False
     segment: str = ""
+    item: str = ""
+    """What was decided about: the same item may be decided repeatedly."""
+    at: datetime | None = None
+    """When its outcome became known, or else when it was made."""
 
     @property
     def is_escalated(self) -> bool:
@@ -94,6 +100,11 @@ def audited_accuracy(decisions: Iterable[Decision]) -> Share:
     return Share.of((one for one in decisions if one.is_judged and one.is_audited), lambda one: not one.is_wrong)
 
 
+def outcomes(decisions: Iterable[Decision]) -> Share:
+    """Return how many of the decisions with a known outcome held."""
+    return Share.of((one for one in decisions if one.is_judged), lambda one: not one.is_wrong)
+
+
 def escalations(decisions: Iterable[Decision]) -> Share:
     """Return how many of all decisions were left to somebody else."""
     return Share.of(decisions, lambda one: one.is_escalated)
@@ -107,11 +118,12 @@ def by_segment(decisions: Iterable[Decision], measure: Callable[[Iterable[Decisi
 
 def stability(repeated: Iterable[tuple[Hashable, str]]) -> Share:
     """Return how many pairs of decisions on the same item agree, given (item, action) for items decided repeatedly."""
-    actions: dict[Hashable, list[str]] = {}
-    for item, action in repeated:
-        actions.setdefault(item, []).append(action)
-    pairs = [first == second for group in actions.values() for first, second in itertools.combinations(group, 2)]
-    return Share(hits=sum(pairs), total=len(pairs))
+    alike = Counter(repeated)
+    items: Counter[Hashable] = Counter()
+    for (item, _), count in alike.items():
+        items[item] += count
+    agree, pairs = (sum(math.comb(count, 2) for count in counts.values()) for counts in (alike, items))
+    return Share(hits=agree, total=pairs)
 
 
 # Calibration: whether an agent that says 0.8 is right in eight of ten

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -18,15 +18,15 @@ from execution import events, services
 from execution.exceptions import OptionInvalid
 from execution.models import Service
 from execution.workflows.expressions import nearest
-from execution.workflows.reading import Finding
-from graduation import openslo
 from graduation.exceptions import ObjectivesInvalid, ObjectiveUnknown
 from graduation.models import Bucket, DriftState, Objective, ObjectiveState, Origin
-from graduation.openslo import Declared
+
+if TYPE_CHECKING:
+    from execution.workflows.reading import Finding
+    from graduation.openslo import Declared, Read
 
 _COUNTED = {"origin", "indicator"}
 """What is counted: where it changes, counting begins anew."""
-_FIELDS = tuple(one.name for one in fields(Declared))
 _QUIET = {"document", "name"}
 
 
@@ -47,8 +47,10 @@ class Change:
         return changed if self.fields else f"{self.objective} is the same"
 
 
-def read(paths: Iterable[str | Path]) -> openslo.Read:
+def read(paths: Iterable[str | Path]) -> Read:
     """Return what OpenSLO files declare, or raise ObjectivesInvalid with all that is wrong, each at its place."""
+    from graduation import openslo
+
     found = openslo.read(paths)
     if found.errors:
         raise ObjectivesInvalid(found.errors)
@@ -105,8 +107,8 @@ def listed(service: str = "") -> list[Objective]:
 
 
 def _declare(one: Declared, row: Objective | None, by: str) -> Change:
-    new = {name: getattr(one, name) for name in _FIELDS}
-    changed = [name for name in _FIELDS if row is not None and getattr(row, name) != new[name]]
+    new = {field.name: getattr(one, field.name) for field in fields(one)}
+    changed = [name for name in new if row is not None and getattr(row, name) != new[name]]
     told = tuple(name for name in changed if name not in _QUIET)
     anew = bool(_COUNTED & set(changed))
     change = Change(objective=one.name, is_new=row is None, fields=told, is_counted_anew=anew)

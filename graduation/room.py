@@ -5,12 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 
 from execution.room.finding import Kind, search
-from execution.room.parts import Banner, Entry, Group, Page, Panel, listed
-from graduation import stopping
-from graduation.models import Envelope, EnvelopeState, KillSwitch, ObjectiveState, Offer, OfferState, Standing
+from execution.room.parts import Entry, Grant, Group, Page, Panel, listed
+from graduation import inbox, stopping
+from graduation.models import Envelope, EnvelopeState, ObjectiveState, Offer, OfferState, Standing
+
+WAITING = inbox.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["graduation.view_*"]),
+    Grant(
+        group="operator",
+        permissions=["graduation.operate_envelope", "graduation.resolve_case", "graduation.decide_recommendation"],
+    ),
+    Grant(
+        group="governor",
+        permissions=[
+            "graduation.govern_objective", "graduation.govern_gate", "graduation.release_killswitch",
+            "graduation.add_sampling", "graduation.change_sampling",
+        ],
+    ),
+]  # fmt: skip
 
 NAVIGATION = [
     Group(
@@ -63,21 +79,7 @@ KINDS = (
 SEARCHES = [search(kind) for kind in KINDS]
 
 
-def kill_switch(request: HttpRequest) -> Banner | None:
-    """Return what every page says while the kill switch is engaged."""
-    switch = KillSwitch.objects.filter(is_engaged=True).first()
-    if switch is None:
-        return None
-    may_look = request.user.has_perm(stopping.VIEW)
-    return Banner(
-        title="The kill switch is engaged.",
-        text=f"Every envelope was reverted and none is let in. By {switch.engaged_by or 'somebody'}: {switch.reason}",
-        url=reverse("admin:kill_switch") if may_look else "",
-        link="Look at it",
-    )
-
-
-BANNERS = [kill_switch]
+BANNERS = [stopping.banner]
 
 SHOWN_MOST = 6
 _TROUBLED = (Standing.EXHAUSTED, Standing.CRITICAL, Standing.WARNING, Standing.ERROR)

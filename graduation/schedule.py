@@ -11,6 +11,7 @@ SCHEDULE = (
     Entry(
         name="celeriac: envelopes",
         task="graduation.watch_envelopes",
+        cycle="graduation.envelopes",
         every=timedelta(seconds=1),
         description="Puts back the envelopes whose time is over, and applies what was asked for.",
     ),
@@ -29,6 +30,7 @@ SCHEDULE = (
     Entry(
         name="celeriac: drift",
         task="graduation.watch_drift",
+        cycle="graduation.drift",
         every=timedelta(minutes=30),
         description="Watches rates, latency and cost for drift.",
     ),
@@ -41,30 +43,35 @@ SCHEDULE = (
     Entry(
         name="celeriac: ladder",
         task="graduation.watch_ladder",
+        cycle="graduation.ladder",
         every=timedelta(seconds=60),
         description="Tells agents' trials what became of their decisions: they fall, or are offered a rise.",
     ),
     Entry(
         name="celeriac: graduation",
         task="graduation.evaluate",
+        cycle="graduation.evaluator",
         every=timedelta(minutes=15),
         description="Evaluates where each agent and the whole system stand, and what that unlocks.",
     ),
     Entry(
         name="celeriac: outcomes of verdicts",
         task="graduation.find_outcomes",
+        cycle="graduation.outcomes",
         every=timedelta(seconds=60),
         description="Looks what became of verdicts, and how far what they were sure of was from that.",
     ),
     Entry(
         name="celeriac: retrospectives",
         task="graduation.look_back",
+        cycle="graduation.retrospectives",
         every=timedelta(seconds=30),
         description="Looks back on incidents and snapshots, and recommends what a person may change.",
     ),
     Entry(
         name="celeriac: quality",
         task="graduation.score_outputs",
+        cycle="graduation.quality",
         every=timedelta(seconds=60),
         description="Scores a random sample of what agents put out, and compares who scores.",
     ),

@@ -16,6 +16,7 @@ from execution import words
 from execution.admin import shown
 from execution.admin.reasons import ReasonForm
 from execution.exceptions import CeleriacError
+from execution.room.parts import Banner
 from graduation import envelopes
 from graduation.models import Envelope, EnvelopeState, KillSwitch
 
@@ -136,3 +137,17 @@ def _history() -> list[dict[str, Any]]:
         {"at": shown.age(one.action_time), "who": one.user.get_username(), "text": one.get_change_message()}
         for one in rows
     ]
+
+
+def banner(request: HttpRequest) -> Banner | None:
+    """Tell every reader while the switch is engaged."""
+    switch = KillSwitch.objects.filter(pk=1, is_engaged=True).first()
+    if switch is None:
+        return None
+    why = f": {words.one_line(switch.reason, 120)}" if switch.reason else ""
+    return Banner(
+        title="The kill switch is engaged.",
+        text=f"Every envelope was reverted and none is let in. By {switch.engaged_by or 'somebody'}{why}",
+        url=reverse("admin:kill_switch") if request.user.has_perm(VIEW) else "",
+        link="Look at it",
+    )

@@ -2,8 +2,9 @@
 
 Told are the outcomes of decisions that were drawn for an audit, by their id alone (`audits`), in the order of the
 decisions: one whose outcome is not known yet holds back the later ones, until it is known or has expired. So neither
-silence nor complaints speak, and it does not matter whose news travels faster. A trial begins anew with another level,
-and when the model, the prompt or the skill with which an agent decides is another version of what it was.
+silence nor complaints speak, nor an agent's own word (`testimony`), and it does not matter whose news travels faster.
+A trial begins anew with another level, and when the model, the prompt or the skill with which an agent decides is
+another version of what it was.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from django.utils import timezone
 
 from execution import ledger
 from execution.models import Agent, Step, Verdict
-from graduation import audits, conf
+from graduation import audits, conf, testimony
 from graduation.evidence import Evidence, Trial
 from graduation.models import Evidence as EvidenceRow
 
@@ -105,9 +106,17 @@ def curve(row: EvidenceRow) -> list[tuple[datetime, Trial]]:
 
 def to_audit(row: EvidenceRow, limit: int = 10) -> list[Verdict]:
     """Return the drawn decisions whose outcomes are waited for, the oldest first."""
-    found = [one for one in _decisions(row)[:_BATCH] if _is_drawn(one) and not _is_over(one)]
-    known = _outcomes(found)
-    return [one for one in found if one.id not in known][:limit]
+    waiting: list[Verdict] = []
+    after = row.told_until
+    for _ in range(_PARTS_MOST):
+        part = list(_decisions(row, after)[:_BATCH])
+        drawn = [one for one in part if _is_drawn(one) and not _is_over(one)]
+        known = testimony.latest(drawn)
+        waiting += [one for one in drawn if one.id not in known]
+        if len(waiting) >= limit or len(part) < _BATCH:
+            break
+        after = part[-1].id
+    return waiting[:limit]
 
 
 def snapshot(row: EvidenceRow) -> dict[str, object]:
@@ -129,13 +138,13 @@ def _told(row: EvidenceRow) -> Iterator[tuple[Verdict, dict[str, str], float | N
     after = row.told_until
     for _ in range(_PARTS_MOST):
         found = list(_decisions(row, after)[:_BATCH])
-        known, skills = _outcomes(found), _skills(found)
+        known, skills = testimony.latest(found), _skills(found)
         for decision in found:
             is_wanted = _is_drawn(decision)
             if is_wanted and decision.id not in known and not _is_over(decision):
                 return
             used = _models(decision) | skills.get(decision.step_id, {})
-            yield decision, used, known.get(decision.id) if is_wanted else None
+            yield decision, used, known[decision.id].outcome if is_wanted and decision.id in known else None
         if len(found) < _BATCH:
             return
         after = found[-1].id
@@ -147,16 +156,6 @@ def _decisions(row: EvidenceRow, after: uuid.UUID | None = None) -> QuerySet[Ver
     found = Verdict.objects.filter(agent_id=row.agent_id, outcome_of=None, created_at__gte=row.began_at)
     found = found.exclude(action__in=_ABSTENTIONS).exclude(subject=f"agent:{row.agent.name}")
     return (found.filter(pk__gt=after) if after else found).order_by("id")
-
-
-def _outcomes(decisions: list[Verdict]) -> dict[uuid.UUID, float]:
-    """Return what became of decisions, as the latest word about each says."""
-    rows = Verdict.objects.filter(outcome_of__in=[one.id for one in decisions]).order_by("id")
-    return {
-        judged: outcome
-        for judged, outcome in rows.values_list("outcome_of", "outcome")
-        if judged is not None and outcome is not None
-    }
 
 
 def _is_drawn(decision: Verdict) -> bool:

@@ -64,6 +64,8 @@ class Verb:
     """What the run must be besides."""
     cools: str = "run"
     """What a cool-down is counted for: the run, the skill or the agent."""
+    capability: str = ""
+    """What must be unlocked, besides `auto_apply_recovery`, for it to be done without a person."""
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -143,7 +145,7 @@ def retry_with_input(target: Target, *, changes: dict[str, Any], by: str, reason
     return Done(text=f"run {opened.id} goes on with another {changed}", recovery_run_id=opened.id)
 
 
-@verb("fall_back", lets_go_on=True, fits=frozenset({FAILED}))
+@verb("fall_back", lets_go_on=True, fits=frozenset({FAILED}), capability="auto_route")
 def fall_back(target: Target, *, skill: str, by: str, reason: str) -> Done:
     """Try the failed step again; should it fail once more, another skill takes over."""
     run = runs.retry(_run_of(target), by=by, reason=reason, fallback=skill)
@@ -216,7 +218,7 @@ def pause_skill(target: Target, *, by: str, reason: str) -> Done:
     return Done(text=f"{target.skill or name} is paused until its breaker is closed", details={"breaker": name})
 
 
-@verb("reconfigure", cools="skill")
+@verb("reconfigure", cools="skill", capability="auto_apply_policy")
 def reconfigure(
     target: Target,
     *,

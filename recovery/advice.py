@@ -26,7 +26,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from execution import ledger
-from recovery import conf, model_wire
+from recovery import conf
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +85,8 @@ def dearest(question: str, answer: type[BaseModel]) -> Decimal:
 
 
 def _asked(question: str, answer: type[Answer], about: dict[str, Any]) -> Advice[Answer] | None:
+    from recovery import model_wire
+
     settings, started = conf.current(), time.monotonic()
     about |= {"model": settings.model}
     booking = min(_BOOKING_SECONDS, settings.model_timeout_seconds / 10)

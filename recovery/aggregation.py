@@ -2,7 +2,7 @@
 
 A failure belongs to a night by the write: it is given its pattern where it has none, and what was given is counted. One
 that is taken in meanwhile has none yet, and is looked at the next night. What a night found is kept with it, so that
-running it again changes nothing and exports the same.
+running it again changes nothing and exports the same; a night that found nothing has nothing to keep.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from execution import ledger
 from execution.cycles import Cycle
+from execution.exceptions import OptionInvalid
 from recovery import conf, exports, failures, fingerprints, masks, patterns, templates
 from recovery.mining import Template
 from recovery.models import (
@@ -59,8 +60,14 @@ class Group:
 
 
 def aggregate(night: date | None = None) -> FailureNight:
-    """Do one night's aggregation, today's unless named, and export what it found; a night that was done is done."""
-    found = _aggregated(night or timezone.localdate())
+    """Do one night's aggregation, today's unless named, and export what it found.
+
+    A night that has found something is done; one that has found nothing yet, as in a new project, is looked at again.
+    """
+    today = timezone.localdate()
+    if night is not None and night > today:
+        raise OptionInvalid(f"the night of {night} is still to come: done today, it would be missed; it is {today}")
+    found = _aggregated(night or today)
     if found.exported_at is None:
         export(found)
     return found
@@ -70,7 +77,7 @@ def aggregate(night: date | None = None) -> FailureNight:
 def _aggregated(night: date) -> FailureNight:
     ledger.ask_in_transaction(_LOCK)
     done = FailureNight.objects.filter(night=night).first()
-    if done is not None:
+    if done is not None and done.lines:
         return done
     templates.refresh()
     since = timezone.now() - timedelta(days=conf.current().aggregation_days)
@@ -82,7 +89,10 @@ def _aggregated(night: date) -> FailureNight:
         elif group.count >= conf.current().aggregation_least:
             proposed.append(_propose(group, since, night))
     lines = [line_of(pattern) for pattern in sorted(proposed, key=lambda one: (-one.cost, one.fingerprint))]
-    made = FailureNight.objects.create(night=night, lines=lines, proposed_count=len(proposed), adopted_count=adopted)
+    about = {"lines": lines, "proposed_count": len(proposed), "exported_at": None, "created_at": Now()}
+    made, _ = FailureNight.objects.update_or_create(
+        night=night, defaults=about | {"adopted_count": adopted + (done.adopted_count if done else 0)}
+    )
     log.info("failures.aggregated", night=str(night), proposed=len(proposed), adopted=adopted)
     return made
 
@@ -96,8 +106,9 @@ def export(found: FailureNight) -> None:
 
 
 def export_pending() -> int:
-    """Export the nights that were cut off before they were; returns how many."""
-    pending = list(FailureNight.objects.filter(exported_at__isnull=True).order_by("night")[:100])
+    """Export the nights that were cut off before they were, and anew those whose bytes were lost; returns how many."""
+    wanted = Q(exported_at__isnull=True) | Q(night__in=exports.lost_nights())
+    pending = list(FailureNight.objects.filter(wanted).order_by("night")[:100])
     for found in pending:
         export(found)
     return len(pending)

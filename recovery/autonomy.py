@@ -1,8 +1,9 @@
 """Autonomy: what stands against applying a candidate without a person, each in words.
 
 Everything must be right at once: the action, its evidence, the pattern, the agent, what its run has had already, and
-the capability `auto_apply_recovery`, which is locked until somebody lifts it. Both the decision and the application
-ask, each in its own transaction, which holds the agent: no lockout and no fall of its level slips in between.
+the capability `auto_apply_recovery`, which is locked until somebody lifts it (some actions want another one besides).
+Both the decision and the application ask, each in its own transaction, which holds the agent: no lockout and no fall of
+its level slips in between.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from execution import agents, ledger, words
 from execution.models import Agent, CapabilityLockout, Level
-from recovery import conf
+from recovery import actions, conf
 from recovery.models import FailurePattern, Mode, PatternState, RecoveryCandidate
 from recovery.weighing import Choice
 
@@ -77,14 +78,22 @@ def against_run(failed_at: datetime, used: Used) -> Iterator[str]:
         yield f"the run failed first {words.length(timezone.now() - since)} ago"
 
 
-def against_agent(agent_id: uuid.UUID, needed: int) -> Iterator[str]:
+def against_agent(agent_id: uuid.UUID, needed: int, verb: str) -> Iterator[str]:
     """Say what the agent may not; it is held until the end of the caller's transaction."""
-    is_unlocked = agents.is_unlocked(CAPABILITY, agent=agent_id)
+    locked = [name for name in _wanted(verb) if not agents.is_unlocked(name, agent=agent_id)]
     agent = Agent.objects.filter(pk=agent_id).first()
-    if agent is None or not is_unlocked:
-        yield f"{CAPABILITY} is not unlocked for agent {agent.name if agent else agent_id!r}"
+    name = repr(agent.name if agent else agent_id)
+    yield from (f"{capability} is not unlocked for agent {name}" for capability in locked)
+    if agent is None:
+        yield f"agent {name} is gone"
     elif agent.level < needed:
-        yield f"agent {agent.name!r} is {Level(agent.level).label}, and this needs {Level(needed).label}"
+        yield f"agent {name} is {Level(agent.level).label}, and this needs {Level(needed).label}"
+
+
+def _wanted(verb: str) -> list[str]:
+    """Return the capabilities that must be unlocked for a verb to be done without a person."""
+    known = actions.KNOWN.get(verb)
+    return [CAPABILITY, *([known.capability] if known and known.capability else [])]
 
 
 def used_by(origins: Collection[uuid.UUID]) -> dict[uuid.UUID, Used]:

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +22,6 @@ from psycopg.types.json import Jsonb
 
 from execution import ids, ledger
 from execution.cycles import Cycle
-from execution.models import Run
 from recovery import conf
 from recovery.exceptions import Late, NotFound
 from recovery.models import CandidateState, FailureMatch, FailurePattern, Mode, RecoveryCandidate, Source
@@ -40,32 +38,23 @@ _PREFIX = 8
 
 @transaction.atomic
 def open_for(failures: Sequence[FailureMatch]) -> int:
-    """Open a candidate for each failure that left its run failed or parked, in the caller's transaction.
+    """Open a candidate for each stored failure that left its run failed or parked, in the caller's transaction.
 
     A further failure of the same kind on the same run joins the candidate that is open. One that was applied already
     has not helped: it ends, and a new one is opened. Returns how many were opened.
     """
     from recovery import outcomes
 
-    wanted = sorted(_wanted(failures), key=_kind)  # two readers that insert the same do so in the same order
+    wanted = _wanted(failures)
     if not wanted:
         return 0
     outcomes.failed_again(wanted)
-    origins = _origins({one.run_id for one in wanted})
-    opened: list[RecoveryCandidate] = []
-    while wanted:
-        made, others = _open([_made(one, origins[one.run_id]) for one in wanted])
-        opened += made
-        joined = _join(others)
-        # The one that stood in the way has ended since: nothing does now.
-        wanted = [
-            one for one in wanted if one.id in {other.failure_id for other in others} and _kind(one) not in joined
-        ]
-    tell("candidate.opened", [(one, {"kind": one.fingerprint, "error_kind": one.error_kind}) for one in opened])
-    if opened:
-        opened_ids = [one.id for one in opened]
+    rows = ledger.ask_in_transaction(
+        "SELECT id FROM recovery_open_candidates_v1(%s::uuid[]) AS id", [[one.id for one in wanted]]
+    )
+    if opened := [row.id for row in rows]:
         # No partial: Django, which names a hook that has failed, finds no name on one, and fails itself.
-        transaction.on_commit(lambda: _nudge(opened_ids), robust=True)
+        transaction.on_commit(lambda: _nudge(opened), robust=True)
     return len(opened)
 
 
@@ -73,66 +62,6 @@ def _wanted(failures: Sequence[FailureMatch]) -> list[FailureMatch]:
     patterns = {one.pattern_id for one in failures if one.pattern_id is not None}
     ignored = set(FailurePattern.objects.filter(pk__in=patterns, mode=Mode.IGNORE).values_list("pk", flat=True))
     return [one for one in failures if one.is_final and one.pattern_id not in ignored]
-
-
-def _origins(run_ids: set[uuid.UUID]) -> dict[uuid.UUID, uuid.UUID]:
-    """Return the first run of each: where it carries on what another began, by a recovery or by hand."""
-    roots = Run.objects.filter(pk__in=run_ids, forked_from_id__isnull=False).values_list("id", "root_run_id")
-    carried = RecoveryCandidate.objects.filter(recovery_run_id__in=run_ids).values_list(
-        "recovery_run_id", "origin_run_id"
-    )
-    return {one: one for one in run_ids} | {k: v for k, v in (*roots, *carried) if k is not None and v is not None}
-
-
-def _made(failure: FailureMatch, origin: uuid.UUID) -> RecoveryCandidate:
-    return RecoveryCandidate(
-        id=ids.new(),
-        failure=failure,
-        run_id=failure.run_id,
-        origin_run_id=origin,
-        step_id=failure.step_id,
-        agent_id=failure.agent_id,
-        skill=failure.skill,
-        error_kind=failure.error_kind,
-        fingerprint=failure.fingerprint,
-        fingerprint_version=failure.fingerprint_version,
-        pattern_id=failure.pattern_id,
-        failed_at=failure.failed_at,
-    )
-
-
-def _open(made: list[RecoveryCandidate]) -> tuple[list[RecoveryCandidate], list[RecoveryCandidate]]:
-    """Insert what nothing stands in the way of; returns what was inserted, and what must join another."""
-    RecoveryCandidate.objects.bulk_create(made, ignore_conflicts=True)
-    there = dict(
-        RecoveryCandidate.objects.filter(failure_id__in=[one.failure_id for one in made]).values_list(
-            "failure_id", "id"
-        )
-    )
-    opened = [one for one in made if there.get(one.failure_id) == one.id]
-    return opened, [one for one in made if one.failure_id not in there]
-
-
-def _kind(one: FailureMatch | RecoveryCandidate) -> tuple[uuid.UUID, int, str]:
-    return one.run_id, one.fingerprint_version, one.fingerprint
-
-
-def _join(others: list[RecoveryCandidate]) -> set[tuple[uuid.UUID, int, str]]:
-    """Let failures join the candidates that are open for their kind; returns the kinds of those that were."""
-    if not others:
-        return set()
-    counts = Counter(map(_kind, others))
-    run_ids, versions, fingerprints = zip(*counts, strict=True)
-    rows = ledger.ask_in_transaction(
-        "WITH held AS MATERIALIZED (SELECT c.id, k.count FROM recovery_recoverycandidate c "
-        "JOIN unnest(%s::uuid[], %s::smallint[], %s::text[], %s::int[]) AS k(run_id, version, fingerprint, count) "
-        "ON c.run_id = k.run_id AND c.fingerprint_version = k.version AND c.fingerprint = k.fingerprint "
-        "WHERE c.state IN ('open', 'waiting', 'approved', 'applied') ORDER BY c.id FOR NO KEY UPDATE OF c) "
-        "UPDATE recovery_recoverycandidate c SET joined_count = c.joined_count + h.count FROM held h WHERE c.id = h.id "
-        "RETURNING c.run_id, c.fingerprint_version, c.fingerprint",
-        [list(run_ids), list(versions), list(fingerprints), list(counts.values())],
-    )
-    return {(row.run_id, row.fingerprint_version, row.fingerprint) for row in rows}
 
 
 def _nudge(candidate_ids: list[uuid.UUID]) -> None:

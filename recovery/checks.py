@@ -15,6 +15,7 @@ _AT_LEAST = {
     "webhook_per_endpoint": 1,
     "webhook_lock_seconds": 1,
     "webhook_days": 0,
+    "dead_letter_days": 0,
 }
 
 

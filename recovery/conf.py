@@ -60,6 +60,8 @@ class Settings(conf.Section):
     """How long a consumer may hold an entry before another takes it."""
     stream_tries: int = 5
     """How often an entry is delivered before it is a dead letter."""
+    dead_letter_days: float = 30.0
+    """How long dead letters are kept after they were replayed or dismissed."""
 
     webhook_timeout_seconds: float = 30.0
     """How long one try to deliver may take, from the look-up of the address to the end of the answer."""

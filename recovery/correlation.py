@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 
 from execution import events, ledger, records
@@ -168,7 +168,18 @@ def _forget(folded: Sequence[Occurrence], watermark: datetime) -> None:
 def snapshot_due() -> int:
     """Make the snapshots of the windows that have ended; returns how many."""
     ended = Window.objects.filter(closed_at__isnull=False, snapshot_id=None).order_by("closed_at")
-    return sum(_snapshot(window) for window in ended[:_SNAPSHOTS_MOST])
+    return sum(_tried(window) for window in ended[:_SNAPSHOTS_MOST])
+
+
+def _tried(window: Window) -> bool:
+    """Make one window's snapshot; one that cannot be made is tried again at each pass, and holds up no other."""
+    try:
+        return _snapshot(window)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("correlation.no_snapshot", window=str(window.pk))
+        return False
 
 
 def _snapshot(window: Window) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import signals
@@ -23,9 +23,13 @@ from django.db import connections
 
 from execution import ledger
 from execution.cycles import Cycle
-from recovery import addresses, conf, locks, outbox, posting
+from recovery import conf, locks, outbox
 from recovery.locks import Lock
 from recovery.outbox import Outcome, Parcel
+
+if TYPE_CHECKING:
+    from recovery.network import Resolve
+    from recovery.posting import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +56,7 @@ class Courier:
         *,
         first: list[Parcel] | None = None,
         clock: Clock | None = None,
-        resolve: addresses.Resolve | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         """Lead under this lock; `first` was claimed already, `clock` says what is due, `resolve` looks names up."""
         self.lock = lock
@@ -121,6 +125,8 @@ class Courier:
             self._calm.set()
 
     async def _lead(self) -> None:
+        from recovery import posting
+
         async with posting.Sender(self._resolve) as sender:
             try:
                 self._send_all(sender, self._first)
@@ -132,7 +138,7 @@ class Courier:
                     task.cancel()
                 await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _turn(self, sender: posting.Sender) -> bool:
+    async def _turn(self, sender: Sender) -> bool:
         """Complete what has ended and send what is due; returns whether there is more to do."""
         finished, self._finished = self._finished, []
         claimed, read = await self._ask(self._exchange, finished, self._room())
@@ -160,7 +166,7 @@ class Courier:
         has_ended = not self._under_way and not self._finished
         return has_ended or time.monotonic() > self._farewell_at
 
-    async def _wait(self, sender: posting.Sender) -> None:
+    async def _wait(self, sender: Sender) -> None:
         """Wait for a delivery to end, or to look again at what is due."""
         if self._finished:
             return
@@ -173,11 +179,11 @@ class Courier:
     async def _ask(self, function: Callable[..., Any], *parameters: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._database, function, *parameters)
 
-    def _send_all(self, sender: posting.Sender, parcels: list[Parcel]) -> None:
+    def _send_all(self, sender: Sender, parcels: list[Parcel]) -> None:
         self._waiting += parcels
         self._send(sender)
 
-    def _send(self, sender: posting.Sender) -> None:
+    def _send(self, sender: Sender) -> None:
         """Begin what waits and has a place; what has waited for too long is left to the end of its lease."""
         oldest = time.monotonic() - outbox.WAIT_SECONDS
         places = self._settings.webhook_concurrency - self._young_count()
@@ -190,19 +196,21 @@ class Courier:
             self._begin(sender, parcel)
             places, at[parcel.endpoint] = places - 1, at[parcel.endpoint] + 1
 
-    def _begin(self, sender: posting.Sender, parcel: Parcel) -> None:
+    def _begin(self, sender: Sender, parcel: Parcel) -> None:
         task = asyncio.ensure_future(self._deliver(sender, parcel))
         self._under_way[task] = (parcel.endpoint, time.monotonic())
         task.add_done_callback(lambda done: self._end(sender, done))
 
-    async def _deliver(self, sender: posting.Sender, parcel: Parcel) -> None:
+    async def _deliver(self, sender: Sender, parcel: Parcel) -> None:
+        from recovery import posting
+
         answer = await posting.post(sender, parcel.message)
         outcome = outbox.judge(parcel, answer)
         self._finished.append(outcome)
         if outcome.leaves_alone:
             self._waiting = [one for one in self._waiting if one.endpoint != parcel.endpoint]
 
-    def _end(self, sender: posting.Sender, done: asyncio.Task[None]) -> None:
+    def _end(self, sender: Sender, done: asyncio.Task[None]) -> None:
         """Give the place of a delivery that has ended to the next."""
         del self._under_way[done]
         if not done.cancelled() and self._farewell_at is None:
@@ -314,7 +322,7 @@ def _first(lock: Lock) -> list[Parcel]:
             return found
 
 
-def lead(*, clock: Clock | None = None, resolve: addresses.Resolve | None = None) -> int:
+def lead(*, clock: Clock | None = None, resolve: Resolve | None = None) -> int:
     """Lead in this thread until nothing is due or under way; returns how many tries have ended."""
     lock = locks.acquire(outbox.LOCK, ttl_seconds=conf.current().webhook_lock_seconds)
     return Courier(lock, clock=clock, resolve=resolve).run() if lock else 0

@@ -2,14 +2,14 @@
 
 A letter from Redis goes through a stream of its own before its original is acknowledged, and from there to a row that
 is unique by its original: a crash anywhere between gives one letter, never two and never none. A handler's letter is
-written in the transaction that gives the handler up.
+written in the transaction that gives the handler up. What was decided long ago leaves; what waits stays.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DataError, transaction
@@ -17,14 +17,16 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from execution import events, ids
+from execution.cycles import Cycle
 from recovery import conf, redis_server
 from recovery.exceptions import AlreadyDecided, NotFound
-from recovery.models import CandidateState, DeadLetter, RecoveryCandidate
+from recovery.models import CandidateState, DeadLetter, Handling, HandlingState, RecoveryCandidate
 from recovery.redis_server import Server
 
 HANDLER = "handler:"
 """What the queue of a handler's letters begins with."""
 PAGE = 200
+FORGOTTEN_AT_ONCE = 10_000
 REASON_MOST = 4000
 
 
@@ -57,19 +59,19 @@ def _keep_sent(entry_id: str, fields: dict[str, str]) -> bool:
             original_id=fields.get("original_id", entry_id),
             body=_read(fields.get("body", "")),
             reason=fields.get("reason", ""),
-            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdigit() else 0,
+            tries=int(fields.get("tries", "0")) if fields.get("tries", "0").isdecimal() else 0,
         )
-    except (DataError, UnicodeError):
+    except (DataError, ValueError):
         body, reason = {"text": ascii(fields)[:REASON_MOST]}, "the database could not hold it as it was"
         return keep(queue="unknown", original_id=entry_id, body=body, reason=reason, tries=0)
 
 
 @transaction.atomic
-def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int) -> bool:
-    """Keep one letter, with its event; tells whether it is new."""
+def keep(*, queue: str, original_id: str, body: Any, reason: str, tries: int, is_told: bool = True) -> bool:
+    """Keep one letter, with its event unless nobody is to be told; says whether it is new."""
     about = {"body": body, "reason": clean(reason), "tries": tries}
     letter, is_new = DeadLetter.objects.get_or_create(queue=queue, original_id=original_id, defaults=about)
-    if is_new:
+    if is_new and is_told:
         _note("letter.died", letter, reason=letter.reason)
     return is_new
 
@@ -82,7 +84,7 @@ def clean(text: str) -> str:
 def _read(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"text": text}
 
 
@@ -94,9 +96,10 @@ def waiting() -> QuerySet[DeadLetter]:
     return DeadLetter.objects.filter(replayed_at=None).order_by("-id")
 
 
-def count_of(queue: str, beginning: str) -> int:
-    """Return how many letters a queue has whose originals begin so."""
-    return DeadLetter.objects.filter(queue=queue, original_id__startswith=beginning).count()
+def lives_of(queue: str, original: str) -> int:
+    """Return how often an original has died in a queue: the number of its latest letter, whichever are forgotten."""
+    found = DeadLetter.objects.filter(queue=queue, original_id__startswith=f"{original}/").order_by("-id").first()
+    return int(found.original_id.rpartition("/")[2]) if found else 0
 
 
 def between(since: datetime | None, until: datetime | None, *, queue: str = "") -> QuerySet[DeadLetter]:
@@ -143,6 +146,19 @@ def dismiss(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
     return letter
 
 
+@transaction.atomic
+def restore(letter: DeadLetter, *, by: str, reason: str = "") -> DeadLetter:
+    """Take it back that a letter was put aside: it waits again."""
+    rows = DeadLetter.objects.filter(pk=letter.pk, is_dismissed=True)
+    won = rows.update(replayed_at=None, replayed_by="", is_dismissed=False)
+    letter.refresh_from_db()
+    if not won:
+        how = "waits already" if letter.replayed_at is None else "was replayed: what died lives again"
+        raise AlreadyDecided(f"the dead letter {letter.pk} {how}")
+    _note("letter.restored", letter, by=by, reason=reason)
+    return letter
+
+
 def _decide(letter: DeadLetter, by: str, *, is_dismissed: bool) -> None:
     rows = DeadLetter.objects.filter(pk=letter.pk, replayed_at=None)
     won = rows.update(replayed_at=Now(), replayed_by=by, is_dismissed=is_dismissed)
@@ -155,30 +171,52 @@ def _decide(letter: DeadLetter, by: str, *, is_dismissed: bool) -> None:
 def _replay_handling(letter: DeadLetter) -> None:
     from recovery import handling
 
-    handling.revive(uuid.UUID(letter.body["handling"]))
+    handling_id = _id_in(letter, "handling")
+    if handling_id is None:
+        raise NotFound("handling", _named(letter), "there is nothing to give another life: dismiss the letter")
+    handling.revive(handling_id)
 
 
 def _replay_candidate(letter: DeadLetter) -> None:
     """Clear what counts against a candidate that still waits, and add it again; who holds it keeps it."""
     from recovery import stream
 
-    wanted = [one for one in [_candidate_of(letter)] if one is not None]
+    wanted = [one for one in [_id_in(letter, "candidate")] if one is not None]
     rows = RecoveryCandidate.objects.filter(pk__in=wanted, state=CandidateState.OPEN)
     if not rows.update(claim_count=0, last_error=""):
         raise NotFound("open candidate", _named(letter), "there is nothing to evaluate any more: dismiss the letter")
     stream.add(wanted)
 
 
-def _candidate_of(letter: DeadLetter) -> uuid.UUID | None:
+def _id_in(letter: DeadLetter, name: str) -> uuid.UUID | None:
+    """Return the id that a letter's body has under a name; what somebody else wrote may have anything there."""
     try:
-        return uuid.UUID(letter.body["candidate"])
-    except (KeyError, TypeError, ValueError):
+        return uuid.UUID(letter.body[name])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def _named(letter: DeadLetter) -> str:
-    found = _candidate_of(letter)
+    found = _id_in(letter, "candidate")
     return str(found) if found else f"in {json.dumps(letter.body)[:200]}"
+
+
+# Letting go
+
+
+def forget(limit: int = FORGOTTEN_AT_ONCE) -> int:
+    """Remove letters that were replayed or dismissed long ago, the oldest first; returns how many.
+
+    With a dismissed letter of a handler goes what the handler was given: nobody can replay it any more.
+    """
+    decided = DeadLetter.objects.filter(replayed_at__lt=Now() - timedelta(days=conf.current().dead_letter_days))
+    gone = list(decided.order_by("id").values_list("id", "queue", "is_dismissed", "body")[:limit])
+    given = [body["handling"] for _, queue, is_over, body in gone if is_over and queue.startswith(HANDLER)]
+    Handling.objects.filter(pk__in=given, state=HandlingState.DEAD).delete()
+    return DeadLetter.objects.filter(pk__in=[row[0] for row in gone]).delete()[0]
+
+
+FORGET = Cycle(name="recovery.forget_dead_letters", period=timedelta(hours=1), step=lambda _: forget())
 
 
 def _note(kind: str, letter: DeadLetter, **more: Any) -> None:

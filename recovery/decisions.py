@@ -16,14 +16,14 @@ from typing import Any
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from execution import events, ledger, runs, words
 from execution.exceptions import CeleriacError, NotAllowed, RunUnknown
 from execution.models import Attempt, Run, Step
-from recovery import actions, autonomy, candidates, playbook
+from recovery import actions, autonomy, candidates, patterns, playbook
 from recovery.actions import Done, Target
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import (
@@ -73,6 +73,29 @@ def reject(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:
     return _decide(_seen(candidate), CandidateState.REJECTED, "rejected", by=by, reason=reason, ended_at=Now())
 
 
+@transaction.atomic
+def reopen(candidate: Named, *, by: str, reason: str = "") -> RecoveryCandidate:
+    """Take a rejection back: the candidate waits for a decision again, if its run still stands where it left it."""
+    held = RecoveryCandidate.objects.select_for_update().get(pk=_seen(candidate).pk)
+    if held.state != CandidateState.REJECTED:
+        raise AlreadyDecided(f"candidate {held.id} is {held.state}: only a rejected one is reopened")
+    run = _held_run(held)
+    if run is None or is_overtaken(held, run):
+        raise NotAllowed(f"the run of candidate {held.id} went on or ended meanwhile: there is nothing to decide")
+    ended = {"ended_at": None, "decision": "", "decided_by": "", "decided_at": None, "reason": ""}
+    try:
+        with transaction.atomic():
+            RecoveryCandidate.objects.filter(pk=held.pk).update(
+                state=CandidateState.WAITING, epoch=F("epoch") + 1, **ended
+            )
+    except IntegrityError:
+        raise AlreadyDecided(f"another candidate is open for the same failure of run {held.run_id}") from None
+    found = candidates.get(held)
+    _note(found, Stage.DECIDED, actor=by, rule="reopened", reason=reason)
+    candidates.tell("candidate.reopened", [(found, {"by": by, "reason": reason, "action": found.action})])
+    return found
+
+
 def change_and_approve(
     candidate: Named, *, action: str | None = None, parameters: dict[str, Any] | None = None, by: str, reason: str = ""
 ) -> RecoveryCandidate:
@@ -113,7 +136,7 @@ def bulk(
 
 def waiting_under(pattern: FailurePattern | str) -> QuerySet[RecoveryCandidate]:
     """Return the candidates of a pattern that wait for a person, the oldest first."""
-    waiting = RecoveryCandidate.objects.filter(pattern=_pattern(pattern), state=CandidateState.WAITING)
+    waiting = RecoveryCandidate.objects.filter(pattern=patterns.get(pattern), state=CandidateState.WAITING)
     return waiting.order_by("id")
 
 
@@ -143,17 +166,6 @@ def said(candidate: RecoveryCandidate) -> str:
     if candidate.state == CandidateState.WAITING:
         return f"waits for a person: {candidate.needs}"
     return f"{candidate.state}: {candidate.outcome}" if candidate.outcome else candidate.state
-
-
-def _pattern(pattern: FailurePattern | str) -> FailurePattern:
-    if isinstance(pattern, FailurePattern):
-        return pattern
-    found = FailurePattern.objects.filter(name=pattern).first()
-    if found is None and pattern.isdigit():
-        found = FailurePattern.objects.filter(pk=int(pattern)).first()
-    if found is None:
-        raise NotFound("pattern", repr(pattern), "`manage.py patterns list` shows them")
-    return found
 
 
 def _seen(candidate: Named) -> RecoveryCandidate:
@@ -246,7 +258,7 @@ def apply(candidate: Named, *, by: str) -> RecoveryCandidate:
     try:
         with transaction.atomic():
             done = actions.perform(held.verb, _target(held), held.parameters, by=_who(held, by), reason=_why(held))
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever an action fails with, a person must look at it
         return _returned(held, f"{held.action} could not be done: {error}", by=by)
@@ -290,7 +302,7 @@ def _against(candidate: RecoveryCandidate) -> str:
         # This one is counted already.
         others = autonomy.Used(count=used.count - 1, cost=used.cost, since=used.since)
         found += autonomy.against_run(candidate.failed_at, others)
-        found += autonomy.against_agent(candidate.agent_id, candidate.evidence.get("level", 0))
+        found += autonomy.against_agent(candidate.agent_id, candidate.evidence.get("level", 0), candidate.verb)
     return "; ".join(found)
 
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field
 
 from execution import ledger
 from execution.models import Run
-from recovery import actions, advice, autonomy, candidates, decisions, weighing
+from recovery import actions, advice, autonomy, candidates, conf, decisions, weighing
 from recovery.advice import Advice
 from recovery.candidates import Claim
 from recovery.exceptions import Late
@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 CLAIMS_MOST = 5
 """After so many claims without an evaluation a candidate is left to a person."""
 _AGAIN_SECONDS = 30
+_ADVICE_SHARE = 1 / 3
+"""How much of a lease may be spent on asking a model about a batch; the rest of the batch is decided by rules alone."""
 _PROMPT_VERSION = "1"
 
 
@@ -66,6 +68,8 @@ class Look:
     records: dict[tuple[int, str], dict[tuple[str, int], ActionRecord]]
     used: dict[uuid.UUID, autonomy.Used]
     cooling: list[tuple[str, Any]]
+    advice_until: float
+    """By this process's clock: a model that is slow must not cost the lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,7 @@ def _look(claims: Sequence[Claim]) -> Look:
         records=_records({(one.fingerprint_version, one.fingerprint) for one in found}),
         used=autonomy.used_by({origin for one in found if (origin := one.origin_run_id)}),
         cooling=_cooling(found, templates),
+        advice_until=time.monotonic() + conf.current().candidate_lease_seconds * _ADVICE_SHARE,
     )
 
 
@@ -217,7 +222,7 @@ def _proposal(candidate: RecoveryCandidate, look: Look) -> Proposal:
     found = Proposal(candidate=candidate, case=case, choices=choices)
     used = look.used.get(candidate.origin_run_id or candidate.run_id, autonomy.Used())
     found = replace(found, against=tuple(_against(found, used)))
-    found = _advised(found) if choices else found
+    found = _advised(found) if choices and time.monotonic() < look.advice_until else found
     return replace(found, seconds=time.perf_counter() - began)
 
 
@@ -314,18 +319,18 @@ def _checked(proposals: Sequence[Proposal]) -> list[Proposal]:
     if not alone:
         return list(proposals)
     asked = {one.candidate.id for one in alone}
-    agents = {(one.candidate.agent_id, one.best.level) for one in alone if one.best}
-    against = {pair: tuple(autonomy.against_agent(*pair)) for pair in sorted(agents)}
+    agents = {(one.candidate.agent_id, one.best.level, one.best.verb) for one in alone if one.best}
+    against = {asking: tuple(autonomy.against_agent(*asking)) for asking in sorted(agents)}
     versions = _versions({one.best.name for one in alone if one.best})
     return [_rechecked(one, against, versions) if one.candidate.id in asked else one for one in proposals]
 
 
 def _rechecked(
-    found: Proposal, against: dict[tuple[uuid.UUID, int], tuple[str, ...]], versions: dict[str, int]
+    found: Proposal, against: dict[tuple[uuid.UUID, int, str], tuple[str, ...]], versions: dict[str, int]
 ) -> Proposal:
     if found.best is None:
         return found
-    more = list(against[found.candidate.agent_id, found.best.level])
+    more = list(against[found.candidate.agent_id, found.best.level, found.best.verb])
     if versions.get(found.best.name) != found.best.version:
         more.append(f"{found.best.name} was changed while it was weighed")
     return replace(found, against=(*found.against, *more))

@@ -13,8 +13,8 @@ _LONGEST = 64
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "run": (
-        "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened", "parked", "paused",
-        "resumed", "retried",
+        "approval_withdrawn", "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened",
+        "parked", "paused", "resumed", "retried",
     ),
     **dict.fromkeys(
         (

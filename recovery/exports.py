@@ -26,6 +26,7 @@ from recovery.kept import Content
 from recovery.models import ExportState, FailurePatternExport
 
 _LOST_AFTER = timedelta(hours=1)
+_NIGHTS_MOST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,12 @@ def _is_lost(export: FailurePatternExport) -> bool:
         with suppress(Exception):
             return not uploads.has_arrived(export)
     return False
+
+
+def lost_nights() -> list[date]:
+    """Return the nights that wait for their upload for over an hour, and whose bytes nobody has any more."""
+    late = uploads.pending().filter(created_at__lt=timezone.now() - _LOST_AFTER).order_by("night")
+    return [export.night for export in late[:_NIGHTS_MOST] if _is_lost(export)]
 
 
 def _renew(lost: FailurePatternExport, found: kept.Kept) -> FailurePatternExport:

@@ -7,7 +7,6 @@ says so by an event. A batch that is read again adds nothing, because an attempt
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,18 +37,24 @@ _PASS_SECONDS = 5.0
 _FAILED = frozenset({"step.failed", "step.retrying"})
 _PARKED = frozenset({"step.parked", "run.parked"})
 _ENDINGS = ("run.failed", "run.parked", "step.parked")
+_TELLING = _FAILED | {"step.given_back", *_ENDINGS}
 _ATTEMPTS: LiteralString = """
-    SELECT e.place, s.skill, s.agent_id, coalesce(nullif(t.version, ''), s.version) AS version,
-           t.id AS attempt_id, t.ending, t.error, coalesce(t.cost, 0) AS cost, coalesce(t.tokens, 0) AS tokens
-    FROM unnest(%s::int[], %s::uuid[], %s::int[]) AS e(place, step_id, epoch)
+    SELECT e.place, s.skill, s.agent_id, coalesce(nullif(t.version, ''), s.version) AS version, t.id AS attempt_id,
+           CASE WHEN e.is_silent THEN t.error END AS error, coalesce(t.cost, 0) AS cost, coalesce(t.tokens, 0) AS tokens
+    FROM unnest(%s::int[], %s::uuid[], %s::int[], %s::bool[]) AS e(place, step_id, epoch, is_silent)
     JOIN execution_step s ON s.id = e.step_id
     LEFT JOIN execution_attempt t ON t.step_id = e.step_id AND t.epoch = e.epoch
     ORDER BY e.place"""
+_KNOWN: LiteralString = "SELECT attempt_id FROM recovery_failurematch WHERE attempt_id = ANY(%s::uuid[])"
 _COLUMNS = tuple(field.attname for field in FailureMatch._meta.concrete_fields if field.name != "created_at")  # noqa: SLF001 - Django's name
 _COPY = f"COPY recovery_failurematch ({', '.join(_COLUMNS)}) FROM STDIN"
-_RECOGNISED: LiteralString = """
-    SELECT execution_log_v1('failure.recognised', f.run_id, f.step_id, f.agent_id, NULL, f.data::jsonb)
-    FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[]) AS f(run_id, step_id, agent_id, data)"""
+_TELL: LiteralString = """
+    SELECT execution_log_v1('failure.recognised', f.run_id, f.step_id, f.agent_id, NULL, jsonb_build_object(
+        'failure', f.id, 'attempt', f.attempt_id, 'ending', f.ending, 'skill', f.skill, 'error_kind', f.error_kind,
+        'error_type', f.error_type, 'fingerprint', f.fingerprint, 'fingerprint_version', f.fingerprint_version,
+        'pattern', p.name, 'how', f.how, 'confidence', f.confidence))
+    FROM (SELECT * FROM recovery_failurematch WHERE id = ANY(%s::uuid[]) ORDER BY id) f
+    LEFT JOIN recovery_failurepattern p ON p.id = f.pattern_id"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,7 @@ Found = tuple[FailureMatch, dict[str, Any]]
 
 def take_in(pass_seconds: float = _PASS_SECONDS) -> int:
     """Take in the failures that the log tells of; returns how many events were read."""
-    return events.consume_for(READER, _handle, seconds=pass_seconds, limit=_BATCH)
+    return events.consume_for(READER, _handle, seconds=pass_seconds, limit=_BATCH, kinds=_TELLING)
 
 
 def _watch(_: dict[str, Any]) -> int:
@@ -153,7 +158,12 @@ def _attempts(told: Sequence[Told]) -> list[Any]:
         return []
     return ledger.ask_in_transaction(
         _ATTEMPTS,
-        [list(range(len(told))), [one.step_id for one in told], [one.event.epoch for one in told]],
+        [
+            list(range(len(told))),
+            [one.step_id for one in told],
+            [one.event.epoch for one in told],
+            [not one.event.data.get("error") for one in told],
+        ],
     )
 
 
@@ -208,9 +218,8 @@ def _without_known(found: Sequence[Found]) -> list[Found]:
     by_attempt = {failure.attempt_id: (failure, error) for failure, error in found}
     if not by_attempt:
         return []
-    known = FailureMatch.objects.filter(attempt_id__in=by_attempt).values_list("attempt_id", flat=True)
-    gone = set(known)
-    return [one for attempt_id, one in by_attempt.items() if attempt_id not in gone]
+    known = {row.attempt_id for row in ledger.ask_in_transaction(_KNOWN, [list(by_attempt)])}
+    return [one for attempt_id, one in by_attempt.items() if attempt_id not in known]
 
 
 def _write(made: Sequence[FailureMatch]) -> None:
@@ -223,24 +232,7 @@ def _write(made: Sequence[FailureMatch]) -> None:
 def _tell(final: Sequence[FailureMatch]) -> None:
     """Write one event for each failure that left its run failed or parked."""
     if final:
-        columns = [[one.run_id for one in final], [one.step_id for one in final], [one.agent_id for one in final]]
-        ledger.ask_in_transaction(_RECOGNISED, [*columns, [json.dumps(_said(one)) for one in final]])
-
-
-def _said(failure: FailureMatch) -> dict[str, Any]:
-    return {
-        "failure": str(failure.id),
-        "attempt": str(failure.attempt_id),
-        "ending": failure.ending,
-        "skill": failure.skill,
-        "error_kind": failure.error_kind,
-        "error_type": failure.error_type,
-        "fingerprint": failure.fingerprint,
-        "fingerprint_version": failure.fingerprint_version,
-        "pattern": failure.pattern.name if failure.pattern else None,
-        "how": str(failure.how),
-        "confidence": failure.confidence,
-    }
+        ledger.ask_in_transaction(_TELL, [[failure.id for failure in final]])
 
 
 # Looking, and letting go

@@ -17,10 +17,10 @@ from typing import Any
 
 VERSION = 1
 
-_FRAME = re.compile(r'^(?P<bars>[\s|]*)File "(?P<path>[^"\n]+)", line (?:\d+|\?), in (?P<name>.+)$', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t|]*File "(?P<path>[^"\n]+)", line (?:\d+|\?), in (?P<name>.+)$', re.MULTILINE)
 _START = re.compile(r"^(?:  \+ Exception Group )?Traceback \(most recent call last\):$", re.MULTILINE)
 _SUBGROUPS = re.compile(r"^[ |]*\+-\+-+ 1 -+$", re.MULTILINE)
-_LEAF = re.compile(r"^ {3,}[ |]*\| (?P<type>(?:\w+\.)*[A-Z]\w*)(?::|$)", re.MULTILINE)
+_LEAF = re.compile(r"^ {3}[ |]*\| (?P<type>(?:\w+\.)*[A-Z]\w*)(?::|$)", re.MULTILINE)
 _OUTSIDE = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d(?:\.\d+)?/|/Lib/|/python\d+\.zip/|^<frozen ")
 # Python 3.12 has no frames of their own for these.
 _INLINED = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})
@@ -64,9 +64,13 @@ def _digest(*parts: str) -> str:
 
 def stack_of(error: dict[str, Any]) -> Stack:
     """Return what counts of the traceback that the ledger keeps of an error; empty where nothing of it is in-app."""
-    text = _without_message(str(error.get("traceback") or ""), error)
-    blocks = _blocks(text)
-    for block in reversed(blocks):
+    return _stack_in(_without_message(str(error.get("traceback") or ""), error))
+
+
+@lru_cache(maxsize=500)
+def _stack_in(text: str) -> Stack:
+    """Return what counts of a traceback; failures come by the thousand, and their stacks are the same ones."""
+    for block in reversed(_blocks(text)):
         head, leaves = _parted(block)
         if frames := _in_app(head):
             return Stack(frames=frames, leaves=leaves)

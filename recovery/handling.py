@@ -33,6 +33,8 @@ AT_ONCE = 50
 GRACE_SECONDS = 5.0
 BACKOFF_SECONDS = 5
 FORGOTTEN_AT_ONCE = 10_000
+_OF_FAILING = ("handler.gave_up", "letter.died")
+"""Who fails at these leaves a letter and no event: two that fail at everything would tell each other of it for ever."""
 
 _READY = (
     "state = 'pending' AND due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
@@ -256,13 +258,14 @@ def _bury(row: Handling, hold: Hold, reason: str) -> bool:
     """Give up, with a dead letter, in the caller's transaction."""
     if not _end(hold, state=HandlingState.DEAD, ended_at=Now(), last_error=reason):
         return False
-    queue = f"{dead_letters.HANDLER}{row.handler}"
-    lives = dead_letters.count_of(queue, f"{row.event_id}/")
+    is_told, queue = row.kind not in _OF_FAILING, f"{dead_letters.HANDLER}{row.handler}"
+    lives = dead_letters.lives_of(queue, str(row.event_id))
     dead_letters.keep(
-        queue=queue, original_id=f"{row.event_id}/{lives + 1}", reason=reason, tries=row.try_count,
+        queue=queue, original_id=f"{row.event_id}/{lives + 1}", reason=reason, tries=row.try_count, is_told=is_told,
         body={"handling": str(row.pk), "handler": row.handler, "event": row.event},
     )  # fmt: skip
-    _note("handler.gave_up", row, reason=reason[-500:], tries=row.try_count)
+    if is_told:
+        _note("handler.gave_up", row, reason=reason[-500:], tries=row.try_count)
     return True
 
 

@@ -1,8 +1,9 @@
 """Incidents: what needs an answer, opened once for a window or a breach, and carried out by a run of a workflow.
 
-A snapshot that is grave enough opens one, and so does a quality breach that has no snapshot after a minute. The run is
-opened in the incident's own transaction; its steps write what they find as entries and verdicts, each once. The pass
-opens what is new, gives an incident its snapshot when that comes later, and notices runs that have ended.
+A snapshot that is grave enough opens one, and so does a quality breach that has no snapshot after a minute. While one
+is open, what goes on about the same service is taken in by it. The run is opened in the incident's own transaction; its
+steps write what they find as entries and verdicts, each once. The pass opens what is new, gives an incident its
+snapshot when that comes later, and notices runs that have ended.
 
 Locks: window, incident, then what execution's verbs lock.
 """
@@ -10,7 +11,7 @@ Locks: window, incident, then what execution's verbs lock.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,13 +28,15 @@ from execution.models import Agent, Assessment, Run, RunState, Verdict
 from execution.schedule import QUEUE
 from recovery import conf, correlation, windows
 from recovery.exceptions import AlreadyDecided, NotFound
-from recovery.models import Incident, IncidentEntry, IncidentState, Severity, Window
+from recovery.models import TAKEN_IN, Incident, IncidentEntry, IncidentState, Severity, Window
 from recovery.occurrences import OWN_PRODUCER, OWN_WORKFLOW
 
 log = structlog.get_logger(__name__)
 
 AGENT = "celeriac"
 GATE = "approve"
+_BREACH = "breach:{}"
+"""Names the entry about a breach that an open incident has taken in."""
 _BREACH_WAIT = timedelta(seconds=60)
 _BREACHES_BACK = timedelta(days=7)
 _MOST = 100
@@ -63,9 +66,9 @@ def _each(rows: Iterable[Any], verb: Callable[[Any], Any]) -> Iterable[bool]:
 
 
 def _to_open() -> QuerySet[Window]:
-    """Return the windows whose snapshot is grave enough and has no incident."""
+    """Return the windows whose snapshot is grave enough and that no incident is about."""
     grave = [one for one in Severity if windows.is_at_least(one, _least())]
-    found = Window.objects.filter(snapshot_id__isnull=False, incident=None)
+    found = Window.objects.unanswered().filter(snapshot_id__isnull=False)
     return found.filter(Q(severity__in=grave) | Q(breach_at__isnull=False)).order_by("started_at")[:_MOST]
 
 
@@ -79,15 +82,19 @@ def _least() -> str:
 
 
 def open_for_window(window: Window) -> Incident | None:
-    """Open the incident about a window, once, or return None where there is one."""
+    """Open the incident about a window, once, or return None where there is one, or an open one takes it in."""
     with transaction.atomic():
         held = Window.objects.select_for_update().get(pk=window.pk)
-        if Incident.objects.filter(window=held).exists():
+        if Window.objects.answered().filter(pk=held.pk).exists():
             return None
         known = Incident.objects.filter(breach_id__in=held.verdicts, window=None).order_by("id").first()
         if known is not None:
             Incident.objects.filter(pk=known.pk).update(window=held)
             return known
+        going_on = _going_on(held.services, _root(held.services, held))
+        if going_on is not None and held.snapshot_id is not None:
+            _take_in(going_on, held, held.snapshot_id)
+            return None
         return _opened(_title(held), severity=held.severity, services=held.services, window=held)
 
 
@@ -100,11 +107,13 @@ def _breaches(clock: datetime) -> list[Verdict]:
     answered = set(Incident.objects.filter(breach_id__in=keys).values_list("breach_id", flat=True))
     covering = Window.objects.filter(Q(snapshot_id__isnull=False) | Q(incident__isnull=False), verdicts__overlap=keys)
     answered |= {key for verdicts in covering.values_list("verdicts", flat=True) for key in verdicts}
+    names = [_BREACH.format(key) for key in keys if key not in answered]
+    answered |= set(IncidentEntry.objects.filter(key__in=names).values_list("verdict_id", flat=True))
     return [verdict for verdict in found if verdict.id not in answered][:_MOST]
 
 
 def open_for_breach(verdict: Verdict) -> Incident | None:
-    """Open the incident about a breach that has no snapshot, once, or return None where there is one.
+    """Open the incident about a breach that has no snapshot, once, or return None where there is one or takes it in.
 
     Where its window is there already and only has no snapshot, the incident is about that window.
     """
@@ -114,17 +123,57 @@ def open_for_breach(verdict: Verdict) -> Incident | None:
             return None
         said = (verdict.data or {}).get("severity")
         severity = Severity(said) if said in Severity.values else Severity.HIGH
+        services = window.services if window else [verdict.subject]
+        text = f"{verdict.subject} does not keep its objective"
+        if going_on := _going_on(services, verdict.subject):
+            if going_on.breach_id != verdict.id:
+                name = _BREACH.format(verdict.id)
+                _go_on(going_on, name, text, severity=severity, services=services, verdict=verdict)
+            return None
         try:
             with transaction.atomic():
-                return _opened(
-                    f"{verdict.subject} does not keep its objective",
-                    severity=severity,
-                    services=window.services if window else [verdict.subject],
-                    window=window,
-                    breach_id=verdict.id,
-                )
+                return _opened(text, severity=severity, services=services, window=window, breach_id=verdict.id)
         except IntegrityError:
             return None
+
+
+def _going_on(services: Sequence[str], root: str) -> Incident | None:
+    """Return the open incident, held, that is about the same: where the one begins, the other is felt."""
+    found = Incident.objects.open().filter(services__overlap=services).select_related("window").order_by("id")
+    for incident in found.select_for_update(of=("self",)):
+        if root in incident.services or _root(incident.services, incident.window) in services:
+            return incident
+    return None
+
+
+def _root(services: Sequence[str], window: Window | None) -> str:
+    """Return where trouble begins, as far as is known."""
+    affected = window.details.get("affected") if window is not None else None
+    return str(affected[0]["node"]) if affected else services[0]
+
+
+def _take_in(incident: Incident, window: Window, snapshot_id: uuid.UUID) -> None:
+    """Let an open incident be about a further window: an outage may last longer than one does."""
+    window.details[TAKEN_IN] = str(incident.pk)
+    window.save(update_fields=["details"])
+    records.hold(snapshot_id, f"incident:{incident.pk}")
+    said = Assessment.objects.values_list("data", flat=True).get(pk=snapshot_id)["summary"]
+    about = {"window": str(window.pk), "snapshot": str(snapshot_id)}
+    _go_on(incident, f"window:{window.pk}", said, severity=window.severity, services=window.services, data=about)
+
+
+def _go_on(incident: Incident, key: str, text: str, *, severity: str, services: Sequence[str], **entry: Any) -> None:
+    """Add to an open incident, which is held, what has happened further, and say so once."""
+    if incident.entries.filter(key=key).exists():
+        return
+    Incident.objects.filter(pk=incident.pk).update(
+        severity=windows.worst(incident.severity, severity),
+        services=[*incident.services, *(one for one in services if one not in incident.services)],
+    )
+    incident.refresh_from_db()
+    note(incident, key, kind="went_on", text=text, **entry)
+    tell("incident.went_on", incident, text=text)
+    log.info("incident.went_on", incident=str(incident.id), title=incident.title, severity=incident.severity)
 
 
 def _title(window: Window) -> str:

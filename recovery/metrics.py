@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import redis
 import structlog
 from django.utils import timezone
 from prometheus_client.core import Metric
@@ -133,7 +132,7 @@ def sample(state: dict[str, Any]) -> int:
     try:
         retired = stream.tidy()
         _tell_of_lag(state)
-    except (redis.RedisError, OSError) as error:
+    except redis_server.away() as error:
         log.warning("metrics.redis_away", error=str(error))
         retired = 0
     return folded + retired

@@ -16,8 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from drain3.drain import Drain
-
 from recovery.masks import MASK, mask
 
 VERSION = 1
@@ -27,6 +25,8 @@ VARIED, LEAST_VARIED = 5, 3
 FIXED = 2
 ALIKE = 0.5
 LONGEST_SHAPE = 48
+CROWD = 500
+"""More templates of one leaf than this are prose: of them only those that begin alike are compared."""
 REMEMBERED_MOST = 50_000
 
 Words = tuple[str, ...]
@@ -182,7 +182,7 @@ class Miner:
         self._leaves[leaf] = here
         if len(here) < 2:
             return
-        for group in _alike(here):
+        for group in (group for crowd in _crowds(here) for group in _alike(crowd)):
             for part in _parts(group):
                 left = [one for one in part if one.into is None]
                 if len(left) > 1:
@@ -222,8 +222,24 @@ def _fits(template: Words, words: Words) -> bool:
     return all(one in (ANY, other) for one, other in zip(template, words, strict=True))
 
 
+def _crowds(templates: Sequence[Template]) -> Iterator[Sequence[Template]]:
+    """Part a leaf that is crowded by its words, one place after the other: to compare all with all would never end."""
+    waiting = [(templates, 0)]
+    while waiting:
+        crowd, place = waiting.pop()
+        if len(crowd) <= CROWD:
+            yield crowd
+            continue
+        parts: dict[str, list[Template]] = defaultdict(list)
+        for one in crowd:
+            parts[one.words[place]].append(one)
+        waiting += [(part, place + 1) for _, part in sorted(parts.items(), reverse=True) if len(part) > 1]
+
+
 def _alike(templates: Sequence[Template]) -> list[list[Template]]:
     """Return templates of one leaf as Drain groups them, coarsely: half of the words are the same."""
+    from drain3.drain import Drain
+
     drain = Drain(depth=3, sim_th=ALIKE, max_children=10_000, param_str=ANY)
     groups: dict[int, list[Template]] = defaultdict(list)
     for template in templates:

@@ -6,14 +6,16 @@ two skills are not near each other because both are performed by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import networkx as nx
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from execution import agents
 from execution.models import Tier
 from execution.topology import Topology
 from recovery import conf
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _TIERS = frozenset(Tier.values)
 NOBODY = f"agent:{agents.DEFAULT}"
@@ -43,9 +45,13 @@ class Neighbourhood:
     def _walked(self, nodes: frozenset[str]) -> frozenset[str]:
         found, edge = set(nodes), {one for one in nodes if one in self._graph}
         for _ in range(self._hops):
-            edge = {other for one in edge for other in nx.all_neighbors(self._graph, one)} - found
+            edge = {other for one in edge for other in self._beside(one)} - found
             found |= edge
         return frozenset(found)
+
+    def _beside(self, node: str) -> Iterator[str]:
+        yield from self._graph.successors(node)
+        yield from self._graph.predecessors(node)
 
     def services_of(self, skill: str) -> list[str]:
         """Return the services that a skill calls."""
@@ -66,6 +72,8 @@ class Neighbourhood:
 
         Nodes that need each other in a circle stand together, the earliest first.
         """
+        import networkx as nx
+
         around = self._graph.subgraph(self.near(first_at)).reverse()
         groups = nx.condensation(nx.DiGraph(around)) if len(around) else nx.DiGraph()
 

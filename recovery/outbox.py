@@ -24,8 +24,8 @@ from execution import events, ledger, logs
 from execution.models import Event
 from recovery import conf
 from recovery.locks import Lock
+from recovery.message import Answer, Message
 from recovery.models import EndpointState, OutboxEvent, OutboxState, WebhookEndpoint
-from recovery.posting import Answer, Message
 
 LOCK = "recovery.outbox"
 READER = "recovery.outbox"

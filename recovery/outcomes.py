@@ -30,6 +30,11 @@ _ENDINGS = {
     "run.failed": CandidateState.INEFFECTIVE,
     "run.cancelled": CandidateState.OVERTAKEN,
 }
+_APPLIED = """
+    SELECT * FROM recovery_recoverycandidate
+    WHERE state = %(state)s AND (
+        recovery_run_id = ANY(%(runs)s::uuid[]) OR run_id = ANY(%(runs)s::uuid[]) AND recovery_run_id IS NULL)
+    ORDER BY id FOR NO KEY UPDATE"""
 _GOING_ON = frozenset({"run.retried", "run.resumed", *_ENDINGS})
 _SAID = {
     CandidateState.RECOVERED: "the run completed",
@@ -40,7 +45,7 @@ _SAID = {
 
 def measure_all(pass_seconds: float = _PASS_SECONDS) -> int:
     """Read the endings of runs, and tell their candidates; returns how many events were read."""
-    return events.consume_for(READER, _handle, seconds=pass_seconds)
+    return events.consume_for(READER, _handle, seconds=pass_seconds, kinds=_GOING_ON)
 
 
 def _watch(_: dict[str, Any]) -> int:
@@ -51,7 +56,7 @@ WATCH = Cycle(name="recovery.outcomes", period=timedelta(seconds=10), step=_watc
 
 
 def _handle(found: Sequence[Event]) -> None:
-    wanted = {event.run_id for event in found if event.kind in _GOING_ON and event.run_id is not None}
+    wanted = {event.run_id for event in found if event.run_id is not None}
     if not wanted:
         return
     applied = _applied_to(wanted)
@@ -64,11 +69,9 @@ def _handle(found: Sequence[Event]) -> None:
 
 def _applied_to(run_ids: set[uuid.UUID]) -> dict[uuid.UUID, list[RecoveryCandidate]]:
     """Return the candidates that wait for the end of these runs, held, by the run that carries on."""
-    rows = RecoveryCandidate.objects.select_for_update(no_key=True).filter(
-        Q(recovery_run_id__in=run_ids) | Q(run_id__in=run_ids, recovery_run_id=None), state=CandidateState.APPLIED
-    )
+    waiting = RecoveryCandidate.objects.raw(_APPLIED, {"runs": list(run_ids), "state": CandidateState.APPLIED})
     found: dict[uuid.UUID, list[RecoveryCandidate]] = {}
-    for one in rows.order_by("id"):
+    for one in waiting:
         found.setdefault(one.recovery_run_id or one.run_id, []).append(one)
     return found
 

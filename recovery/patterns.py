@@ -184,7 +184,7 @@ def get(pattern: Named) -> FailurePattern:
     if isinstance(pattern, FailurePattern):
         return pattern
     found = FailurePattern.objects.filter(name=pattern).first()
-    if found is None and str(pattern).isdigit() and int(pattern) < 2**63:
+    if found is None and str(pattern).isdecimal() and len(str(pattern)) < _DIGITS_MOST:
         found = FailurePattern.objects.filter(pk=int(pattern)).first()
     if found is None:
         names = list(FailurePattern.objects.order_by("-cost").values_list("name", flat=True)[:1000])
@@ -194,6 +194,8 @@ def get(pattern: Named) -> FailurePattern:
 
 
 _WHERE = "`manage.py patterns list` shows all"
+_DIGITS_MOST = 19
+"""A number of so many digits is larger than any that the table gives."""
 
 
 def confirm(pattern: Named, *, by: str, reason: str = "", mode: str | None = None) -> FailurePattern:

@@ -22,72 +22,50 @@ _CHANGEABLE = frozenset({
 })  # fmt: skip
 
 
-def _shipped(name: str, verb: str, description: str, **more: Any) -> SuggestionAction:
-    return SuggestionAction(name=name, verb=verb, description=description, **{"parameters": {}} | more)
+# Name, verb, what it does, and where it differs from what an action is by default.
+_SHIPPED: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("retry", "retry", "Try the failed step again, a little later each time.",
+        {"parameters": {"seconds": 30}, "error_kinds": ["transient", "unknown"], "weight": 0.7}),
+    ("retry-later", "retry", "Try again when what was short may be there again.",
+        {"parameters": {"seconds": 600}, "error_kinds": ["resource"], "weight": 0.5}),
+    ("wait-out-an-outage", "open_breaker", "Hold the skill back for five minutes, then probe it with this run.",
+        {"parameters": {"seconds": 300}, "categories": ["infrastructure"], "weight": 0.72, "level": 3,
+         "risk": Risk.MEDIUM, "cooldown_seconds": 300}),
+    ("top-up", "top_up", "Raise the run's budget by half of what it has.",
+        {"parameters": {"share": 0.5}, "weight": 0.8, "level": 3, "needs_approval": True, "risk": Risk.MEDIUM,
+         "cooldown_seconds": 3600, "error_kinds": ["resource"]}),
+    ("go-on-under-the-new-version", "resume", "Let a run go on whose skill has another version now.",
+        {"weight": 0.6, "needs_approval": True}),
+    ("patch-the-input", "retry_with_input", "Go on in a new run with the input put right.",
+        {"error_kinds": ["permanent", "unknown"], "weight": 0.4, "is_automated": False}),
+    ("fall-back", "fall_back", "Let another skill take over.",
+        {"weight": 0.35, "is_automated": False, "risk": Risk.MEDIUM}),
+    ("roll-back", "roll_back", "Do it again under the workflow's version before this one.",
+        {"categories": ["planner", "permanent"], "weight": 0.3, "needs_approval": True, "risk": Risk.MEDIUM}),
+    ("fork-from-the-step", "fork", "Go on in a new run, and leave this one as it is.",
+        {"weight": 0.15, "needs_approval": True}),
+    ("pause-the-skill", "pause_skill", "Hold the skill back until a person lets it go on.",
+        {"categories": ["permission", "permanent"], "weight": 0.25, "needs_approval": True, "risk": Risk.HIGH,
+         "level": 4, "cooldown_seconds": 3600}),
+    ("reconfigure", "reconfigure", "Ask for an envelope: one tunable changed within bounds, for a time.",
+        {"weight": 0.12, "is_automated": False, "needs_approval": True, "level": 3, "risk": Risk.MEDIUM,
+         "cooldown_seconds": 600}),
+    ("lower-autonomy", "lower_autonomy", "Ask that the agent may do less alone.",
+        {"categories": ["planner", "permission"], "weight": 0.12, "needs_approval": True, "cooldown_seconds": 86_400}),
+    ("manual", "manual", "A person puts it right, then retries the run.",
+        {"weight": 0.3, "is_automated": False, "level": 0}),
+    ("escalate", "escalate", "Call for a person.", {"weight": 0.1, "level": 0, "cooldown_seconds": 3600}),
+    ("notify", "notify", "Tell of it.", {"weight": 0.05, "level": 0, "cooldown_seconds": 600}),
+    ("skip", "skip", "Leave the run as it is.", {"weight": 0.02, "needs_approval": True, "level": 0}),
+)  # fmt: skip
 
 
 def shipped() -> list[SuggestionAction]:
     """Return the actions that come with this version, not saved."""
     return [
-        _shipped(
-            "retry", "retry", "Try the failed step again, a little later each time.",
-            parameters={"seconds": 30}, error_kinds=["transient", "unknown"], weight=0.7,
-        ),
-        _shipped(
-            "retry-later", "retry", "Try again when what was short may be there again.",
-            parameters={"seconds": 600}, error_kinds=["resource"], weight=0.5,
-        ),
-        _shipped(
-            "wait-out-an-outage", "open_breaker", "Hold the skill back for five minutes, then probe it with this run.",
-            parameters={"seconds": 300}, categories=["infrastructure"], weight=0.72, level=3, risk=Risk.MEDIUM,
-            cooldown_seconds=300,
-        ),
-        _shipped(
-            "top-up", "top_up", "Raise the run's budget by half of what it has.",
-            parameters={"share": 0.5}, weight=0.8, level=3, needs_approval=True, risk=Risk.MEDIUM,
-            cooldown_seconds=3600, error_kinds=["resource"],
-        ),
-        _shipped(
-            "go-on-under-the-new-version", "resume", "Let a run go on whose skill has another version now.",
-            weight=0.6, needs_approval=True,
-        ),
-        _shipped(
-            "patch-the-input", "retry_with_input", "Go on in a new run with the input put right.",
-            error_kinds=["permanent", "unknown"], weight=0.4, is_automated=False,
-        ),
-        _shipped(
-            "fall-back", "fall_back", "Let another skill take over.", weight=0.35, is_automated=False,
-            risk=Risk.MEDIUM,
-        ),
-        _shipped(
-            "roll-back", "roll_back", "Do it again under the workflow's version before this one.",
-            categories=["planner", "permanent"], weight=0.3, needs_approval=True, risk=Risk.MEDIUM,
-        ),
-        _shipped(
-            "fork-from-the-step", "fork", "Go on in a new run, and leave this one as it is.",
-            weight=0.15, needs_approval=True,
-        ),
-        _shipped(
-            "pause-the-skill", "pause_skill", "Hold the skill back until a person lets it go on.",
-            categories=["permission", "permanent"], weight=0.25, needs_approval=True, risk=Risk.HIGH, level=4,
-            cooldown_seconds=3600,
-        ),
-        _shipped(
-            "reconfigure", "reconfigure", "Ask for an envelope: one tunable changed within bounds, for a time.",
-            weight=0.12, is_automated=False, needs_approval=True, level=3, risk=Risk.MEDIUM, cooldown_seconds=600,
-        ),
-        _shipped(
-            "lower-autonomy", "lower_autonomy", "Ask that the agent may do less alone.",
-            categories=["planner", "permission"], weight=0.12, needs_approval=True, cooldown_seconds=86_400,
-        ),
-        _shipped(
-            "manual", "manual", "A person puts it right, then retries the run.", weight=0.3, is_automated=False,
-            level=0,
-        ),
-        _shipped("escalate", "escalate", "Call for a person.", weight=0.1, level=0, cooldown_seconds=3600),
-        _shipped("notify", "notify", "Tell of it.", weight=0.05, level=0, cooldown_seconds=600),
-        _shipped("skip", "skip", "Leave the run as it is.", weight=0.02, needs_approval=True, level=0),
-    ]  # fmt: skip
+        SuggestionAction(name=name, verb=verb, description=description, **{"parameters": {}} | more)
+        for name, verb, description, more in _SHIPPED
+    ]
 
 
 def install() -> int:

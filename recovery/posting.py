@@ -11,19 +11,19 @@ import json
 import ssl
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
 
 import httpcore
 import httpx
 from standardwebhooks import Webhook
 
-from recovery import addresses, conf
+from recovery import conf, network
+from recovery.message import Answer, Message
 
 RESPONSE_BYTES = 20_000
 _HEADERS = {
@@ -33,41 +33,13 @@ _HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What goes to an endpoint, and the secrets that sign it."""
-
-    id: uuid.UUID
-    event_id: uuid.UUID
-    url: str
-    body: Mapping[str, Any]
-    secrets: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a receiver answered: a status, or else an error; both in words where it was no success."""
-
-    status: int | None = None
-    error: str = ""
-    response: str = ""
-    duration_ms: float = 0.0
-    retry_after: float | None = None
-    """The seconds for which the receiver asked to be left alone."""
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the message was taken: only 2xx, and only in time."""
-        return not self.error
-
-
 class Sender(httpx.AsyncHTTPTransport):
     """Sends by a network of ours. A client above it would keep cookies, and write whole addresses to the log."""
 
-    def __init__(self, resolve: addresses.Resolve | None = None) -> None:
+    def __init__(self, resolve: network.Resolve | None = None) -> None:
         """Look names up by the system, or by `resolve`."""
         super().__init__(verify=_tls(), trust_env=False)
-        self._network = addresses.Network(resolve)
+        self._network = network.Network(resolve)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=_tls(),
             network_backend=self._network,

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
+import redis
 import structlog
 from django.db import transaction
 
@@ -62,7 +63,10 @@ def length(server: Server) -> int:
 
 def work(server: Server, evaluate: Callable[..., Collection[uuid.UUID]], *, by: str, limit: int = TAKEN_MOST) -> int:
     """Evaluate the oldest of the list; what fails goes on in the stream. Returns how many were taken."""
-    names = _take(server, by, limit)
+    try:
+        names = _take(server, by, limit)
+    except redis.OutOfMemoryError:
+        names = []  # to take is to write; the database claim takes urgent ones first
     if not names:
         return 0
     wanted = {name: _as_id(name) for name in names}

@@ -12,11 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import redis
 import structlog
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from execution import conf
 
@@ -47,6 +44,10 @@ def client(patience_seconds: float = PASS_SECONDS) -> Server | None:
 @lru_cache(maxsize=8)
 def _client(url: str, patience_seconds: float) -> Server:
     """Return this process's client; redis-py gives a forked child connections of its own."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     return redis.Redis.from_url(
         url,
         protocol=2,
@@ -58,6 +59,13 @@ def _client(url: str, patience_seconds: float) -> Server:
     )
 
 
+def away() -> tuple[type[Exception], ...]:
+    """Return the errors of a Redis that does not answer or refuses; looked up only where one was raised."""
+    from redis import RedisError
+
+    return RedisError, OSError
+
+
 def attempt(action: Callable[[Server], Answer], otherwise: Answer, *, what: str) -> Answer:
     """Do something with Redis in a hurry; where that fails, say so in the log and go on with another answer."""
     server = client(HURRY_SECONDS)
@@ -65,7 +73,7 @@ def attempt(action: Callable[[Server], Answer], otherwise: Answer, *, what: str)
         return otherwise
     try:
         return action(server)
-    except (redis.RedisError, OSError) as error:
+    except away() as error:
         _silent["until"] = time.monotonic() + SILENT_SECONDS
         log.warning("redis.away", what=what, error=str(error))
         return otherwise

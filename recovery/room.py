@@ -10,8 +10,23 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from execution.room.finding import Kind, search
-from execution.room.parts import Group, Panel, listed
+from execution.room.parts import Grant, Group, Panel, listed
+from recovery import inbox
 from recovery.models import FailurePattern, Incident
+
+WAITING = inbox.WAITING
+
+PEOPLE = [
+    Grant(group="viewer", permissions=["recovery.view_*"]),
+    Grant(
+        group="operator",
+        permissions=[
+            "recovery.decide_candidate", "recovery.replay_deadletter", "recovery.answer_incident",
+            "recovery.answer_handling", "recovery.operate_webhook", "recovery.operate_export", "recovery.judge_pattern",
+        ],
+    ),
+    Grant(group="governor", permissions=["recovery.switch_handler", "recovery.change_suggestionaction"]),
+]  # fmt: skip
 
 NAVIGATION = [
     Group(

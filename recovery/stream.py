@@ -22,7 +22,6 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any
 
-import redis
 import structlog
 from django.db import transaction
 from django.db.models import QuerySet
@@ -49,6 +48,19 @@ redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 
+# What is added in one go is added while nobody else adds: a full stream stays as long as it may be.
+_ADD = """
+local added = math.min(math.max(ARGV[1] - redis.call('XLEN', KEYS[1]), 0), #ARGV - 2)
+for place = 3, added + 2 do redis.call('XADD', KEYS[1], '*', ARGV[2], ARGV[place]) end
+return added
+"""
+
+# A transaction would be refused by a server that has no memory left, which could then never be emptied.
+_LEAVE = """
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
+redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
+"""
+
 Evaluate = Callable[..., Collection[uuid.UUID]]
 """Takes candidates' ids, `source` and `by`; returns the ids that need no evaluation any more."""
 
@@ -71,13 +83,11 @@ def _add(ids: Sequence[uuid.UUID]) -> int:
 
 def _put(server: Server, ids: Sequence[uuid.UUID]) -> int:
     """Add as many as there is room for; returns how many."""
-    room = max(conf.current().stream_most - int(server.xlen(key())), 0)
-    if room < len(ids):
-        log.warning("stream.full", left_out=len(ids) - room, most=conf.current().stream_most)
-    with server.pipeline(transaction=False) as pipe:
-        for one in ids[:room]:
-            pipe.xadd(key(), {FIELD: str(one)})
-        return len(pipe.execute())
+    most = conf.current().stream_most
+    added = int(server.eval(_ADD, 1, key(), most, FIELD, *map(str, ids)))
+    if added < len(ids):
+        log.warning("stream.full", left_out=len(ids) - added, most=most)
+    return added
 
 
 # What it holds
@@ -181,6 +191,8 @@ class Consumer:
 
     def _in_group(self, ask: Callable[[], Any]) -> Any:
         """Ask, making the group anew where the server has lost it."""
+        import redis
+
         try:
             return ask()
         except redis.ResponseError as error:
@@ -249,10 +261,7 @@ class Consumer:
 
     def _acknowledge(self, entry_ids: Sequence[str]) -> None:
         if entry_ids:
-            with self.server.pipeline(transaction=True) as pipe:
-                pipe.xack(key(), GROUP, *entry_ids)
-                pipe.xdel(key(), *entry_ids)
-                pipe.execute()
+            self.server.eval(_LEAVE, 1, key(), GROUP, *entry_ids)
 
     def _bury(self, entry: Entry, reason: str) -> None:
         """Write a dead letter, then acknowledge: whoever dies in between writes it again, and it is kept once."""
@@ -265,6 +274,8 @@ class Consumer:
 
 def make_group(server: Server) -> None:
     """Make the group, and the stream where there is none; entries that are there already will be read."""
+    import redis
+
     try:
         server.xgroup_create(key(), GROUP, id="0", mkstream=True)
     except redis.ResponseError as error:
@@ -304,7 +315,7 @@ def work(*, evaluate: Evaluate | None = None, seconds: float = PASS_SECONDS) -> 
         return 0
     try:
         return _work(server, evaluate or _evaluator, until=time.monotonic() + seconds)
-    except (redis.RedisError, OSError) as error:
+    except redis_server.away() as error:
         log.warning("stream.away", error=str(error))
         return 0
 

@@ -53,6 +53,14 @@ def forget_handled() -> None:
     handling.FORGET.run()
 
 
+@shared_task(name="recovery.forget_dead_letters", ignore_result=True)
+def forget_dead_letters() -> None:
+    """Remove dead letters that were decided long ago."""
+    from recovery import dead_letters
+
+    dead_letters.FORGET.run()
+
+
 @shared_task(name="recovery.take_in_failures", ignore_result=True)
 def take_in_failures() -> None:
     """Take in what failed."""

@@ -26,10 +26,10 @@ from execution import events, ids, ledger
 from execution.durations import Duration, seconds
 from execution.exceptions import NotAllowed, OptionInvalid
 from execution.models import Event
-from recovery import addresses, event_kinds, outbox, posting
+from recovery import addresses, event_kinds, outbox
 from recovery.exceptions import NotFound
+from recovery.message import Answer, Message
 from recovery.models import Delivery, EndpointState, OutboxEvent, OutboxState, WebhookEndpoint
-from recovery.posting import Answer
 
 SECRETS_MOST = 5
 """Secrets of one endpoint that are valid at once."""
@@ -237,7 +237,7 @@ def send_test(endpoint: Named, *, by: str = "") -> Answer:
     """Send one test message now and tell what was answered; it is kept as any message, and never tried again."""
     found = get(endpoint)
     message = _test_message(found, by)
-    sent = posting.Message(
+    sent = Message(
         id=message.id,
         event_id=message.event_id,
         url=found.url,
@@ -254,7 +254,9 @@ def _test_message(endpoint: WebhookEndpoint, by: str) -> OutboxEvent:
     return outbox.message(event, endpoint)
 
 
-async def _post_alone(message: posting.Message) -> Answer:
+async def _post_alone(message: Message) -> Answer:
+    from recovery import posting
+
     async with posting.Sender() as sender:
         return await posting.post(sender, message)
 

@@ -6,6 +6,7 @@ the tests mostly do is wait for leases, so lanes side by side cost little of eac
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +18,14 @@ os.environ.setdefault("CELERIAC_HOME", str(REPOSITORY / ".celeriac" / "test"))
 if LANE:
     os.environ["CELERIAC_HOME"] += f"-{LANE}"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+# Hundreds of workers are started: each would compile everything anew where the environment forbids to keep bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import django  # noqa: E402 - the home must be named before anything reads it
 import pytest  # noqa: E402
 import redis  # noqa: E402
+from django.db import connection  # noqa: E402
 
 from config import substrate  # noqa: E402
 from tests import emptying  # noqa: E402
@@ -54,9 +59,13 @@ def _empty_redis() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _begin_empty(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Let the first test find what every other one finds: what `migrate` has installed, and not what it has logged."""
+    """Let the first test find what every other one finds: what `migrate` has installed, and not what it has logged.
+
+    Where no test of the session asks for a database there is none of the tests' own: nothing is emptied.
+    """
     with django_db_blocker.unblock():
-        emptying.empty_all()
+        if connection.settings_dict["NAME"].startswith("test_"):
+            emptying.empty_all()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -118,7 +127,7 @@ def _no_leftovers() -> Iterator[None]:
 
 
 def wait_until(
-    condition: Callable[[], Answer], *, timeout: float = 15.0, every: float = 0.02, message: str = ""
+    condition: Callable[[], Answer], *, timeout: float = 30.0, every: float = 0.05, message: str = ""
 ) -> Answer:
     """Poll until the condition is true, and return its value; fail with the message after the deadline."""
     deadline = time.monotonic() + timeout

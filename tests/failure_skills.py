@@ -73,3 +73,32 @@ def failing_dear(ctx) -> None:
     """Spend more than half of the budget, so that it is never begun a second time."""
     ctx.spend("all", cost="0.60")
     raise ConnectionError("not now")
+
+
+class Silent(Exception):
+    """An error that cannot even be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+POISONS = {
+    "ten megabytes": lambda: ParserError("x y " * 2_500_000),
+    "ten megabytes of lines": lambda: ParserError("\n" * 10_000_000),
+    "digits without end": lambda: ParserError("at ::" + "0a" * 50_000 + "_"),
+    "NUL": lambda: ParserError("nul \0 and half a character \ud800"),
+    "a stack in its words": lambda: ParserError(
+        'Traceback (most recent call last):\n  File "/x/y.py", line 1, in z\n' * 5000
+    ),
+    "a group of thousands": lambda: ExceptionGroup("many", [ValueError(f"no {n}") for n in range(5000)]),
+    "a long name": lambda: type("E" * 100_000, (Exception,), {})("named"),
+    "a name of NUL": lambda: type("E\0\ud800", (Exception,), {})("named"),
+    "no words": Silent,
+}
+
+
+@skill("failing.poisons", retries=0, breaker="")
+def failing_poisons(ctx, which: str) -> None:
+    """Fail with what nobody should ever say."""
+    error = POISONS[which]()
+    raise error

@@ -46,6 +46,16 @@ def _mark(folder: str, name: str) -> int:
     return len(list(Path(folder).glob(f"{name}-*")))
 
 
+@skill("liveness.tend", retries=0, breaker="")
+def tend(ctx, folder: str) -> None:
+    """Record a step every now and then until a file named `open` is there."""
+    number = 0
+    while not (Path(folder) / "open").exists():
+        number += 1
+        ctx.once(f"step-{number}", lambda: ctx.attempt)
+        time.sleep(0.02)
+
+
 @skill("liveness.work", retries=0, breaker="")
 def work(ctx, count: int = 1_000_000, pause: float = 0.02) -> list[int]:
     """Record a step every now and then, each with the attempt that did it."""

@@ -1,16 +1,18 @@
-"""People for tests: accounts that may raise an agent's level, and the shortest way to a level."""
+"""People for tests: accounts that may decide about agents, and the shortest way to a level."""
 
 from django.contrib.auth.models import Permission, User
 
 from execution import agents
 from execution.models import Agent
 
+DECISIONS = ("raise_agent", "resolve_case", "decide_recommendation")
 
-def person(name="ann", *, may_raise=True, **more):
-    """Return an account of this name, with the permission to raise levels or without."""
+
+def person(name="ann", *, may_decide=True, **more):
+    """Return an account of this name, with the permissions to decide or without."""
     user, is_new = User.objects.get_or_create(username=name, defaults=more)
-    if is_new and may_raise:
-        user.user_permissions.add(Permission.objects.get(codename="raise_agent"))
+    if is_new and may_decide:
+        user.user_permissions.add(*Permission.objects.filter(codename__in=DECISIONS))
     return user
 
 

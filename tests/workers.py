@@ -74,7 +74,7 @@ class Worker:
         """The processes below the main one."""
         return psutil.Process(self.pid).children(recursive=True) if self.is_alive else []
 
-    def start(self, *, wait: bool = True, timeout: float = 30) -> "Worker":
+    def start(self, *, wait: bool = True, timeout: float = 60) -> "Worker":
         """Start the worker, and wait until it takes messages."""
         with self.log_path.open("ab") as log:
             self.process = psutil.Popen(
@@ -128,7 +128,7 @@ class Worker:
         """Let a frozen worker go on."""
         self._signal_group(signal.SIGCONT)
 
-    def stop(self, *, timeout: float = 30) -> int:
+    def stop(self, *, timeout: float = 60) -> int:
         """Ask for a warm shutdown of the main process, wait for it, and return its status."""
         if self.is_alive:
             os.kill(self.pid, signal.SIGTERM)
@@ -157,7 +157,7 @@ class Worker:
                 raise WorkerFailedError(f"{self.name} ended at its start:\n{self._log_end()}")
             if time.monotonic() > deadline:
                 raise WorkerFailedError(f"{self.name} did not say {text!r} within {timeout} s:\n{self._log_end()}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def _log_end(self) -> str:
         return "\n".join(self.log().splitlines()[-40:])

@@ -1,4 +1,4 @@
-"""The demo's skill: a book whose chapters take a while and are recorded one by one."""
+"""The demo's skills: a book whose chapters are recorded one by one, and what an agent is trusted with step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from config import substrate
-from execution import skill
+from execution import agents, records, skill
 from execution.context import Context
 from execution.exceptions import Fenced
 
@@ -41,3 +41,32 @@ def write(number: int, seconds: float) -> str:
 def begun() -> Path:
     """Return the file to which each beginning of a chapter adds its number, if it is there."""
     return substrate.addresses().home / "begun"
+
+
+@skill("demo.review", retries=0, autonomy="observer")  # type: ignore[untyped-decorator]
+def review(ctx: Context, documents: int = 20) -> int:
+    """Judge so many documents, each once: an observer may give verdicts."""
+    for number in range(1, documents + 1):
+        ctx.once(f"document-{number}", judge, ctx, number)
+    return documents
+
+
+def judge(ctx: Context, number: int) -> str:
+    """Approve one document, in the name of the agent."""
+    verdict = records.judge(
+        "review",
+        subject=f"document:{number}",
+        action="approve",
+        producer="demo.review",
+        confidence=0.9,
+        agent=agents.id_of(ctx.agent),
+        run=ctx.run_id,
+        step=ctx.step_id,
+    )
+    return str(verdict.id)
+
+
+@skill("demo.publish", retries=0, autonomy="autonomous")  # type: ignore[untyped-decorator]
+def publish(title: str) -> str:
+    """Publish something, which wants an agent that is autonomous."""
+    return f"{title} is published"

@@ -14,11 +14,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet, Subquery, UUIDField, Value
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 NEWEST = 100_000
 PAGES_MOST = 200
@@ -63,6 +67,16 @@ def newest(rows: Rows, most: int | None = None) -> Rows:
     return rows.filter(pk__gte=Coalesce(Subquery(edge), Value(uuid.UUID(int=0)), output_field=UUIDField()))
 
 
+class PreparedList(ChangeList):
+    """A page of a list whose columns have been looked up together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        self.result_list: Any = rows
+        self.model_admin.prepare(rows)
+
+
 class PlainAdmin(_ModelAdmin):
     """A list and a page of one model, that change nothing."""
 
@@ -83,6 +97,12 @@ class PlainAdmin(_ModelAdmin):
     unlisted: Sequence[str] = ()
     """Large columns that a list leaves in the database."""
 
+    def prepare(self, rows: list[Any]) -> None:
+        """Look up, for the rows of one page together, what their columns show beside their own fields."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PreparedList
+
     shown_once_made: Sequence[str] = ()
     """Fields that a form for a new row leaves out: there is nothing to show yet."""
 
@@ -95,6 +115,14 @@ class PlainAdmin(_ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, or do an action; one that is not offered to this person is refused, and not passed over."""
+        wanted = request.POST.get("action")
+        if wanted and wanted not in self.get_actions(request):
+            raise PermissionDenied
+        answer: HttpResponse = super().changelist_view(request, extra_context)
+        return answer
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         found = super().get_fields(request, obj)
         return found if obj else [name for name in found if name not in self.shown_once_made]
@@ -104,6 +132,16 @@ class PlainAdmin(_ModelAdmin):
         match = request.resolver_match
         is_list = match is not None and str(match.url_name).endswith("_changelist")
         return rows.defer(*self.unlisted) if is_list and self.unlisted else rows
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row of this id; there is none whose id holds a character that the database cannot hold."""
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list that is asked for; a filter by what the database cannot hold is none."""
+        if any("\0" in value for name, values in request.GET.lists() if name != SEARCH_VAR for value in values):
+            raise IncorrectLookupParameters
+        return super().get_changelist_instance(request)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         """Name fields where there is something to search by: that is what shows the box."""

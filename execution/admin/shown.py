@@ -98,12 +98,13 @@ def facts(found: dict[str, Any], *, but: frozenset[str] = frozenset(), most: int
     return words.one_line(", ".join(said), most)
 
 
-def data(found: Any) -> SafeString:
-    """Show JSON, shortened."""
-    return pre(json.dumps(found, indent=2, ensure_ascii=False, default=str)) if found is not None else SafeString(EMPTY)
+def data(found: Any, *, whole: str = "") -> SafeString:
+    """Show JSON, shortened; `whole` is where the rest is."""
+    text = json.dumps(found, indent=2, ensure_ascii=False, default=str)
+    return pre(text, whole=whole) if found is not None else SafeString(EMPTY)
 
 
-def value(packed: bytes | memoryview | None) -> SafeString:
+def value(packed: bytes | memoryview | None, *, whole: str = "") -> SafeString:
     """Show a stored value, shortened; one that is too large to unpack for a glance is named by its size."""
     if packed is None:
         return SafeString(EMPTY)
@@ -113,14 +114,38 @@ def value(packed: bytes | memoryview | None) -> SafeString:
         return SafeString("<em>its blob is missing</em>")
     if size > UNPACKED_MOST:
         return format_html("<em>{}: too large to be shown here</em>", words.size(size))
-    return data(values.unpack(raw, _blob))
+    return data(_bare(values.unpack(raw, _blob)), whole=whole)
 
 
-def pre(text: str) -> SafeString:
-    """Show a text as it is, shortened."""
+def _bare(found: Any) -> Any:
+    """Return an input as people give it: by its names, where it has no other arguments."""
+    is_input = isinstance(found, dict) and found.keys() == {"args", "kwargs"} and not found["args"]
+    return found["kwargs"] if is_input else found
+
+
+def whole_value(packed: bytes | memoryview | None) -> SafeString:
+    """Show a stored value in full, as long as it can be unpacked for a page."""
+    raw = bytes(packed or b"")
+    if not raw or (_size(raw) or UNPACKED_MOST + 1) > UNPACKED_MOST:
+        return value(packed)
+    text = json.dumps(_bare(values.unpack(raw, _blob)), indent=2, ensure_ascii=False, default=str)
+    return format_html('<pre class="room-value is-whole" tabindex="0">{}</pre>', text)
+
+
+def pre(text: str, *, whole: str = "") -> SafeString:
+    """Show a text as it is, shortened; the rest comes on demand where it is said from where."""
     rest = len(text) - SHOWN_MOST
     more = format_html("<em>… and {} characters more</em>", f"{rest:,}") if rest > 0 else ""
-    return format_html('<pre class="room-value">{}</pre>{}', text[:SHOWN_MOST], more)
+    if more and whole:
+        more = format_html(
+            '<p class="room-more">{} <button type="button" class="room-button" hx-get="{}" '
+            'hx-target="closest .room-cut">Show it whole</button></p>',
+            more,
+            whole,
+        )
+    return format_html(
+        '<div class="room-cut"><pre class="room-value" tabindex="0">{}</pre>{}</div>', text[:SHOWN_MOST], more
+    )
 
 
 def _size(packed: bytes) -> int | None:

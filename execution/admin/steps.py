@@ -8,17 +8,18 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
 from execution import why, words
 from execution.admin import shown
 from execution.admin.lists import AgentFilter, PlainAdmin
-from execution.models import Checkpoint, Step
+from execution.models import Attempt, Checkpoint, Step, Worker
 from execution.models.agents import agent_name
-from execution.room import flower
+from execution.room import flower, timeline, wholes
 
 PAGE = 50
+ATTEMPTS_MOST = 50
 
 
 @admin.register(Step)
@@ -31,7 +32,7 @@ class StepAdmin(PlainAdmin):
     search_help_text = "A step's or run's id; or, among the newest 100,000, a skill, name, key or queue."
     change_form_template = "admin/execution/step.html"
     fieldsets = [
-        (None, {"fields": ["shown_full_id", "shown_run", "name", "skill", "version", "shown_state", "in_words"]}),
+        (None, {"fields": ["shown_full_id", "shown_run", "name", "skill", "version", "shown_state"]}),
         (
             "Where it may start",
             {"fields": ["queue", "priority", "key", "breaker", "capability", "level", "approved", "shown_agent"]},
@@ -60,6 +61,20 @@ class StepAdmin(PlainAdmin):
         ]
         return [*own, *super().get_urls()]
 
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        step: Step = context["original"]
+        attempts = Attempt.objects.filter(step_id=step.id).order_by("-epoch")[:ATTEMPTS_MOST]
+        context |= {
+            "title": step.name,
+            "state": shown.state(step.state),
+            "why": why.in_short(step, why.clock()) if step.ended_at is None else "",
+            "run_url": reverse("admin:execution_run_change", args=[step.run_id]),
+            "timeline": timeline.of(step.run, [step], why.clock(), with_entries=False),
+            "attempts": _attempts(list(attempts)),
+            "flower": flower.address(step.pk) if request.user.has_perm(flower.PERMISSION) else "",
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def checkpoints(self, request: HttpRequest, step_id: Any) -> HttpResponse:
         """Show a step's checkpoints, a page at a time; one value is unpacked when it is asked for."""
         step = Step.objects.filter(pk=step_id).only("id", "name", "run_id").first()
@@ -81,11 +96,6 @@ class StepAdmin(PlainAdmin):
             "media": self.media,
         }
         return TemplateResponse(request, "admin/execution/checkpoints.html", context)
-
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.user.has_perm(flower.PERMISSION):
-            context["flower"] = flower.address(context["original"].pk)
-        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="step")
     def shown_id(self, step: Step) -> str:
@@ -123,10 +133,6 @@ class StepAdmin(PlainAdmin):
     def shown_waiting(self, step: Step) -> str:
         return step.get_waiting_display() or shown.EMPTY
 
-    @admin.display(description="why")
-    def in_words(self, step: Step) -> str:
-        return why.in_short(step, why.clock()) if step.ended_at is None else shown.EMPTY
-
     @admin.display(description="since")
     def since(self, step: Step) -> str:
         return shown.age(step.changed_at)
@@ -153,11 +159,11 @@ class StepAdmin(PlainAdmin):
 
     @admin.display(description="input")
     def shown_input(self, step: Step) -> SafeString:
-        return shown.value(step.input if step.input is not None else step.run.input)
+        return wholes.value("step-input", step) if step.input is not None else wholes.value("run-input", step.run)
 
     @admin.display(description="output")
     def shown_output(self, step: Step) -> SafeString:
-        return shown.value(step.output)
+        return wholes.value("step-output", step)
 
     @admin.display(description="error")
     def shown_error(self, step: Step) -> SafeString:
@@ -170,6 +176,25 @@ class StepAdmin(PlainAdmin):
     @admin.display(description="canvas")
     def shown_canvas(self, step: Step) -> SafeString:
         return shown.data(step.canvas)
+
+
+def _attempts(attempts: list[Attempt]) -> list[dict[str, Any]]:
+    """Return a step's newest attempts, each with its number and its worker's name."""
+    workers = {attempt.worker_id for attempt in attempts}
+    hosts = dict(Worker.objects.filter(pk__in=workers).values_list("id", "hostname"))
+    numbers = Attempt.objects.filter(pk__in=[attempt.id for attempt in attempts]).numbers()
+    return [
+        {
+            "link": shown.link("attempt", one.id, str(numbers[one.id])),
+            "ending": shown.state(one.ending or "running"),
+            "started": shown.age(one.started_at),
+            "took": shown.lasted(one.started_at, one.ended_at),
+            "spent": shown.spent(one.cost, one.tokens, None, None),
+            "worker": shown.link("worker", one.worker_id, hosts.get(one.worker_id, "")),
+            "error": shown.error(one.error),
+        }
+        for one in attempts
+    ]
 
 
 def _page(step: Step, after: str) -> tuple[list[Checkpoint], bool]:

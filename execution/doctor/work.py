@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.apps import apps
 from django.conf import settings
 
-from execution import words
+from execution import schedule, words
 from execution.doctor.database import rows
 from execution.doctor.findings import Finding, error, ok, warning
 
@@ -168,9 +168,7 @@ def beat() -> Iterator[Finding]:
         return
     if not rows("SELECT 1 FROM pg_class WHERE oid = to_regclass('django_celery_beat_periodictask')"):
         return
-    from execution.schedule import SCHEDULE
-
-    wanted = {entry.task: entry.name for entry in SCHEDULE}
+    wanted = {entry.task: entry.name for entry in schedule.of_apps()}
     found = dict(
         rows(
             "SELECT task, bool_or(enabled) FROM django_celery_beat_periodictask WHERE task = ANY (%s) GROUP BY task",
@@ -200,7 +198,7 @@ def beat() -> Iterator[Finding]:
         )
     yield from _never_ran()
     if not missing and not disabled and not silent:
-        yield ok("beat.schedule", f"beat's schedule has {words.counted(len(wanted), 'task')} of the ledger")
+        yield ok("beat.schedule", f"beat's schedule has all {words.counted(len(wanted), 'task')}")
 
 
 def _never_ran() -> Iterator[Finding]:

@@ -1621,6 +1621,16 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="step",
             index=models.Index(
+                condition=models.Q(
+                    ("state", "parked"), models.Q(("state", "waiting"), ("waiting", "signal")), _connector="OR"
+                ),
+                fields=["waiting", "changed_at", "id"],
+                name="steps_for_a_person",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="step",
+            index=models.Index(
                 condition=models.Q(("phase_id__isnull", False)), fields=["phase_id"], name="steps_of_a_phase"
             ),
         ),

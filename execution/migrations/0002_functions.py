@@ -69,9 +69,7 @@ class Migration(migrations.Migration):
             "active_steps_v1", "pending_timers_v1", "phase_stats_v1", "cleanup_checkpoints_v1", "cleanup_timers_v1"
         ),
         *create("update_session_v1", "keep_memory_v1", "remember_v1", "owe_memory_v1", "recall_v1", "lineage_v1"),
-        *create(
-            "newer_v1", "enter_record_v1", "immutable_v1", "ancestors_v1", "descendants_v1", "first_id_v1", "forget_v1"
-        ),
+        *create("newer_v1", "enter_record_v1", "immutable_v1", "relatives_v1", "first_id_v1", "forget_v1"),
         migrations.RunSQL(HOT, migrations.RunSQL.noop),
         migrations.RunSQL(PACKED, migrations.RunSQL.noop),
     ]

@@ -151,6 +151,11 @@ class Step(models.Model):
                 condition=models.Q(state="waiting", waiting="breaker"),
                 name="steps_waiting_for_a_breaker",
             ),
+            models.Index(
+                fields=["waiting", "changed_at", "id"],
+                condition=models.Q(state="parked") | models.Q(state="waiting", waiting="signal"),
+                name="steps_for_a_person",
+            ),
             models.Index(fields=["phase_id"], condition=models.Q(phase_id__isnull=False), name="steps_of_a_phase"),
             models.Index(
                 fields=["capability"],

@@ -1,7 +1,7 @@
-"""What an app brings to the room: entries of the navigation, panels of the home page, and what can be searched.
+"""What an app brings to the room: entries of the navigation, panels of the home page, what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS and BANNERS; each is
-optional.
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS, BANNERS, WAITING (see
+`execution.room.inbox`) and PEOPLE (see `execution.room.groups`); each is optional.
 """
 
 from __future__ import annotations
@@ -84,6 +84,14 @@ class Banner:
     text: str
     url: str = ""
     link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a group of people may do: permissions as `execution.operate_run`; `execution.view_*` means all alike."""
+
+    group: str
+    permissions: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

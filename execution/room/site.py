@@ -63,4 +63,14 @@ def _in_this_look(admin_class: Any) -> Any:
         return ModelAdmin
     if issubclass(admin_class, ModelAdmin):
         return admin_class
-    return type(admin_class.__name__, (admin_class, ModelAdmin), {"__module__": admin_class.__module__})
+    return type(admin_class.__name__, (_Careful, admin_class, ModelAdmin), {"__module__": admin_class.__module__})
+
+
+class _Careful:
+    """Another app's page: who may only look is offered no action, whatever Django would let a viewer do."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the actions for who may change something."""
+        page: Any = super()
+        found: dict[str, Any] = page.get_actions(request)
+        return found if page.has_change_permission(request) else {}

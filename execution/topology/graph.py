@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from execution.exceptions import NodeUnknown, NotPossible
 from execution.models import ObservedCall, Service, Tier
 from execution.workflows.spec import Definition, Fallback
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 DECLARED, DEFINED, OBSERVED = "declared", "defined", "observed"
 KINDS = ("agent", "workflow", "skill", "service")
@@ -71,6 +72,8 @@ class Topology:
 
     def path(self, start: str, end: str) -> list[str]:
         """Return the shortest way by which the first depends on the second."""
+        import networkx as nx
+
         first, last = self.node(start), self.node(end)
         try:
             return list(nx.shortest_path(self.graph, first, last))
@@ -104,6 +107,8 @@ class Topology:
 
     def _dependants(self, node: str) -> Iterator[str]:
         """Yield what depends on a node, the nearest first, and never the node itself."""
+        import networkx as nx
+
         return (one for _, one in nx.bfs_edges(self.graph, node, reverse=True))
 
     def _is_critical(self, node: str) -> bool:
@@ -112,6 +117,8 @@ class Topology:
 
 def build(definitions: Iterable[Definition] | None = None) -> Topology:
     """Return the topology of this moment; the definitions are those that are known here unless given."""
+    import networkx as nx
+
     found = Topology(nx.DiGraph())
     _add_services(found.graph)
     _add_skills(found.graph)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-import networkx as nx
-
 from execution import words
 from execution.topology.graph import OBSERVED, Topology
 from execution.workflows import layout
@@ -79,6 +77,8 @@ def _svg_lines(topology: Topology) -> Iterator[str]:
 
 def _order(topology: Topology) -> dict[str, int]:
     """Return a place for each node so that callers stand before what they call, but in a circle."""
+    import networkx as nx
+
     rings = nx.condensation(topology.graph)
     names = [name for ring in nx.topological_sort(rings) for name in sorted(rings.nodes[ring]["members"])]
     return {name: place for place, name in enumerate(names)}

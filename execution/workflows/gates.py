@@ -77,12 +77,18 @@ def _waiting(run: Run, gate: str | None) -> Step:
     raise NotPossible(f"gate {gate!r} of run {run.id} is {known[gate]}: nothing is to be decided there now")
 
 
+def may_decide(who: list[str], by: str) -> bool:
+    """Tell whether somebody is one of those that a gate names; a gate that names nobody asks anybody."""
+    if not who or by in who:
+        return True
+    groups = [one.removeprefix("group:") for one in who if one.startswith("group:")]
+    if not groups:
+        return False
+    return get_user_model().objects.filter(username=by, is_active=True, groups__name__in=groups).exists()
+
+
 def _check_who(who: list[str], step: Step, by: str) -> None:
     if not by:
         raise OptionInvalid(f"say who decides at gate {step.name!r}: by=...")
-    if not who or by in who:
-        return
-    groups = [one.removeprefix("group:") for one in who if one.startswith("group:")]
-    if groups and get_user_model().objects.filter(username=by, is_active=True, groups__name__in=groups).exists():
-        return
-    raise NotAllowed(f"{by!r} may not decide at gate {step.name!r}: {', '.join(who)} may")
+    if not may_decide(who, by):
+        raise NotAllowed(f"{by!r} may not decide at gate {step.name!r}: {', '.join(who)} may")

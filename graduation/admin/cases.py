@@ -19,10 +19,13 @@ class OutcomeForm(ReasonForm):
     outcome = forms.TypedChoiceField(
         coerce=float, choices=[("1", "It held"), ("0.5", "Partly"), ("0", "It did not hold")], label="What became of it"
     )
+    is_critical = forms.BooleanField(
+        required=False, label="It broke something", help_text="The agent that decided falls to observer at once."
+    )
 
 
-def _override(case: Case, *, by: str, reason: str, outcome: float) -> Any:
-    return outcomes.override(case.pk, outcome, by=by, reason=reason)
+def _override(case: Case, *, by: str, reason: str, outcome: float, is_critical: bool) -> Any:
+    return outcomes.override(case.pk, outcome, by=by, reason=reason, is_critical=is_critical)
 
 
 @admin.register(Case)
@@ -43,7 +46,7 @@ class CaseAdmin(PlainAdmin):
     ]
 
     def has_resolve_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("graduation.resolve_case")
+        return request.user.has_perm(outcomes.RESOLVE)
 
     @admin.display(description="next look")
     def next_look(self, case: Case) -> str:

@@ -60,7 +60,7 @@ class RecommendationAdmin(ToldAdmin):
         }
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("graduation.decide_recommendation")
+        return request.user.has_perm(recommendations.DECIDE)
 
     @admin.display(description="state")
     def shown_state(self, row: Recommendation) -> str:

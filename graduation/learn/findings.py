@@ -1,9 +1,9 @@
 """Findings: what tells the outcome of a verdict, looked for in order, the strongest first.
 
 A person's word goes before the truth from elsewhere, that before a later verdict of somebody else, that before how the
-run ended, and that before how its output was scored. Nobody's own word about itself counts. That a run ended well
-speaks for an approval alone: it says nothing of what was rejected or flagged, for that was not done. Who escalates or
-defers abstains: only a person or the truth can say whether that was right.
+run ended, and that before how its output was scored. Nobody's own word about itself counts (`testimony`). That a run
+ended well speaks for an approval alone: it says nothing of what was rejected or flagged, for that was not done. Who
+escalates or defers abstains: only a person or the truth can say whether that was right.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from execution.models import Action, RecordParent, Run, RunState, Step, StepState, Verdict
+from graduation import testimony
 from graduation.models import Evaluator, Score
 from recovery.models import CandidateState, RecoveryCandidate
 
@@ -84,9 +85,8 @@ def _truth(verdict: Verdict) -> Finding | None:
 
 
 def _given(verdict: Verdict) -> list[Verdict]:
-    """Return what others have said became of a verdict, the latest first."""
-    said = Verdict.objects.filter(outcome_of=verdict.id).exclude(producer=PRODUCER).order_by("-id")
-    return [one for one in said if one.agent_id is None or one.agent_id != verdict.agent_id]
+    """Return what others have said became of a verdict, the latest first; what was found here is not heard again."""
+    return [one for one in testimony.heard(verdict) if one.producer != PRODUCER]
 
 
 def _said(one: Verdict) -> Finding:
@@ -105,7 +105,7 @@ def _lineage(verdict: Verdict) -> Finding | None:
     children = RecordParent.objects.filter(parent_id=verdict.id).values("record_id")
     later = Verdict.objects.filter(pk__in=children, outcome_of=None, subject=verdict.subject, action__in=list(_SAYS))
     for one in later.exclude(producer=verdict.producer).order_by("-id"):
-        if one.agent_id is not None and one.agent_id == verdict.agent_id:
+        if testimony.is_own(one, verdict):
             continue
         agrees = _SAYS[Action(one.action)] == mine
         text = f"{one.producer} {'agreed' if agrees else 'disagreed'}: {one.kind} says {one.action}"
@@ -125,8 +125,8 @@ def _downstream(verdict: Verdict) -> Finding | None:
         return _of_candidate(_uuid(key))
     run_id, step_id = about(verdict)
     if kind == "step" or run_id is None:
-        return _of_step(step_id)
-    return _of_run(run_id)
+        return None if testimony.is_own_step(verdict, step_id) else _of_step(step_id)
+    return None if testimony.is_own_run(verdict, run_id) else _of_run(run_id)
 
 
 def _of_candidate(candidate_id: uuid.UUID | None) -> Finding | None:

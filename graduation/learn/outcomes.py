@@ -4,7 +4,8 @@ Each verdict has a case from the moment at which its event is read. An open case
 of the database), later and later; when it is too old it expires, without any calibration signal. News about a case that
 has ended (a later verdict, an end of a run, a score, somebody's word) let it be looked at once more, and stronger or
 other evidence resolves it anew, with its history kept. The outcome is a later verdict, written in one transaction with
-the case and the calibration signal. Locks: the reader of events, then cases; never two cases by one look.
+the case and the calibration signal. Locks: the reader of events, then cases, then the ladder's; never two cases by one
+look.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 
 from execution import conf as execution_conf
-from execution import events, ledger, records
+from execution import events, ledger, people, records
 from execution.cycles import Cycle
 from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
 from execution.models import Action, Agent, AssessmentKind, Event, Verdict
-from graduation import audits, conf, measures
+from graduation import audits, conf, ladder, measures
 from graduation.learn import findings
 from graduation.learn.findings import OVERRIDE, PRODUCER, REVIEW, TRUTH, Finding
 from graduation.models import Case, CaseState
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 READER = "graduation.outcomes"
 KIND = "outcome"
+RESOLVE = "graduation.resolve_case"
+"""The permission to say what became of a verdict."""
 OUTCOMES = (0.0, 0.5, 1.0)
 _FIRST_LOOK, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=6)
 _PASS_SECONDS = 20.0
@@ -47,26 +50,25 @@ _ENDS_OF_STEPS = frozenset({"step.completed", "step.failed"})
 # What people and programs say
 
 
-def override(verdict: records.Named, outcome: float, *, by: str, reason: str) -> Verdict:
-    """Let a person say what became of a verdict; it goes before everything else. Returns the verdict that says it."""
-    how = OVERRIDE if outcome < 1 else REVIEW
-    return _give(verdict, outcome, how=how, producer=person(by), reason=_why(reason))
+def override(
+    verdict: records.Named, outcome: float, *, by: str, reason: str, is_critical: bool = False
+) -> Verdict:  # fmt: skip
+    """Let a person, by the name of an account, say what became of a verdict; it goes before everything else.
+
+    What is critical lets the agent that decided fall in the same transaction. Returns the verdict that says it.
+    """
+    how, name = OVERRIDE if outcome < 1 else REVIEW, people.deciding(people.named(by), RESOLVE)
+    return _give(verdict, outcome, how=how, producer=name, reason=_why(reason), is_critical=is_critical)
 
 
-def truth(verdict: records.Named, outcome: float, *, source: str, reason: str = "") -> Verdict:
-    """Say what became of a verdict where that is known for certain, and whence."""
+def truth(
+    verdict: records.Named, outcome: float, *, source: str, reason: str = "", is_critical: bool = False
+) -> Verdict:
+    """Say what became of a verdict where that is known for certain, and whence; what is critical as in `override`."""
     if not source.strip():
         raise OptionInvalid("the truth has a source: say where it is known from")
-    return _give(verdict, outcome, how=TRUTH, producer=source, reason=reason or f"{source} says so")
-
-
-def person(name: str) -> str:
-    """Return the name of a person who decides; an agent's name is refused."""
-    if not name.strip():
-        raise NotAllowed("only a person may do this: say who")
-    if Agent.objects.filter(name=name).exists():
-        raise NotAllowed(f"{name!r} is an agent: only a person may do this")
-    return name
+    why = reason or f"{source} says so"
+    return _give(verdict, outcome, how=TRUTH, producer=source, reason=why, is_critical=is_critical)
 
 
 def _why(reason: str) -> str:
@@ -76,10 +78,11 @@ def _why(reason: str) -> str:
 
 
 @transaction.atomic
-def _give(named: records.Named, outcome: float, *, how: str, producer: str, reason: str) -> Verdict:
+def _give(
+    named: records.Named, outcome: float, *, how: str, producer: str, reason: str, is_critical: bool
+) -> Verdict:  # fmt: skip
     """Write what somebody says became of a verdict, and resolve its case by it."""
-    if outcome not in OUTCOMES:
-        raise OptionInvalid(f"the outcome is {outcome!r}; it is 1 (it held), 0.5 (partly) or 0 (it did not)")
+    _check(outcome, is_critical=is_critical)
     verdict = records.get(named)
     if not isinstance(verdict, Verdict):
         raise RecordUnknown(f"{verdict.id} is an assessment; only a verdict has an outcome")
@@ -94,12 +97,21 @@ def _give(named: records.Named, outcome: float, *, how: str, producer: str, reas
         reasoning=reason,
         outcome_of=verdict,
         outcome=outcome,
-        data={"how": how, "is_audited": audits.is_drawn(verdict.id, conf.current().audit_share)},
+        data={"how": how, "is_audited": audits.is_drawn(verdict.id, conf.current().audit_share)}
+        | ({"severity": "critical"} if is_critical else {}),
     )
+    ladder.answer(said)
     finding = findings.find(verdict)
     if finding is not None:
         _settle(case, verdict, finding)
     return said
+
+
+def _check(outcome: float, *, is_critical: bool) -> None:
+    if outcome not in OUTCOMES:
+        raise OptionInvalid(f"the outcome is {outcome!r}; it is 1 (it held), 0.5 (partly) or 0 (it did not)")
+    if is_critical and outcome:
+        raise OptionInvalid(f"the outcome is {outcome:g}; only one that did not hold (0) is critical")
 
 
 def _hold(verdict: Verdict) -> Case:

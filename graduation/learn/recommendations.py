@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models.functions import Now
 
-from execution import events, records, services
+from execution import events, people, records, services
 from execution.exceptions import NotAllowed, OptionInvalid
-from graduation import envelopes
 from graduation.exceptions import EnvelopeRejected
-from graduation.learn import outcomes
+from graduation.learn import policies
 from graduation.learn.recommending import DEPENDENCY, RETRY, TIGHTEN
-from graduation.models import Importance, Objective, Recommendation, RecommendationState
+from graduation.models import Objective, Recommendation, RecommendationState
 from recovery.exceptions import AlreadyDecided, NotFound
 
+DECIDE = "graduation.decide_recommendation"
+"""The permission to decide about recommendations."""
 Named = Recommendation | uuid.UUID | str
 
 
@@ -40,7 +41,7 @@ def get(named: Named) -> Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a person said: who, and why."""
+    """What a person said: who, by the name of an account, and why."""
 
     by: str
     reason: str
@@ -63,19 +64,35 @@ def accept(recommendation: Named, *, by: str, reason: str) -> str:
 
 @transaction.atomic
 def decline(recommendation: Named, *, by: str, reason: str) -> None:
-    """Decline a recommendation; nothing is changed."""
+    """Decline a recommendation; nothing is changed, and what was tried is put back."""
     row = _hold(recommendation, by, reason)
+    policies.end(row, by=by, reason=f"declined: {reason}")
     _decide(row, RecommendationState.DECLINED, by=by, reason=reason)
 
 
-def _hold(named: Named, by: str, reason: str) -> Recommendation:
-    """Lock an open recommendation for a person who says why."""
-    outcomes.person(by)
+@transaction.atomic
+def reopen(recommendation: Named, *, by: str, reason: str) -> None:
+    """Take it back that a recommendation was declined: it waits again, and keeps what it rests on."""
+    row = _hold(recommendation, by, reason, state=RecommendationState.DECLINED)
+    told = {"state": RecommendationState.OPEN, "decided_by": "", "reason": "", "decided_at": None}
+    Recommendation.objects.filter(pk=row.pk).update(**told)
+    records.hold(row.retrospective_id, f"recommendation:{row.pk}")
+    events.note(
+        "recommendation.reopened", {"recommendation": str(row.pk), "kind": row.kind, "by": by, "reason": reason}
+    )
+
+
+def _hold(
+    named: Named, by: str, reason: str, *, state: RecommendationState = RecommendationState.OPEN
+) -> Recommendation:
+    """Lock a recommendation that is in this state, for a person who says why."""
+    people.deciding(people.named(by), DECIDE)
     if not reason.strip():
         raise OptionInvalid("a decision says why: give a reason")
     row = Recommendation.objects.select_for_update().get(pk=get(named).pk)
-    if row.state != RecommendationState.OPEN:
-        raise AlreadyDecided(f"recommendation {row.pk} is {row.state} already, by {row.decided_by}: {row.reason}")
+    if row.state != state:
+        who = f" already, by {row.decided_by}: {row.reason}" if row.decided_by else ""
+        raise AlreadyDecided(f"recommendation {row.pk} is {row.state}{who}")
     return row
 
 
@@ -111,24 +128,15 @@ def _declare(row: Recommendation, word: Word) -> str:
     return f"{service} needs {needed}"
 
 
-def _propose(row: Recommendation, word: Word) -> str:
-    """Change a retry policy for a time, by an envelope in the person's name."""
-    change = row.change
-    envelope = envelopes.propose(
-        change["tunable"],
-        change["to"],
-        subject=change["subject"],
-        importance=Importance.RELIABILITY,
-        timebox=change["timebox"],
-        bounds=envelopes.Bounds(least=min(change["from"], change["to"]), most=max(change["from"], change["to"])),
-        by=word.by,
-        reason=word.reason,
-    )
+def _change(row: Recommendation, word: Word) -> str:
+    """Change a retry policy for a time, by an envelope in the person's name; one that was on trial ends for it."""
+    policies.end(row, by=word.by, reason=f"accepted: {word.reason}")
+    envelope = policies.apply(row, by=word.by, reason=word.reason)
     return f"envelope {envelope.pk}: {envelope.tunable} of {envelope.subject} is {envelope.value:g}"
 
 
 _ACTS: dict[str, Callable[[Recommendation, Word], str]] = {
     TIGHTEN: _tighten,
     DEPENDENCY: _declare,
-    RETRY: _propose,
+    RETRY: _change,
 }

@@ -22,7 +22,7 @@ from execution import conf, ledger, records, topology, words
 from execution.cycles import Cycle
 from execution.exceptions import CeleriacError
 from execution.models import Agent, Assessment, AssessmentKind, Verdict
-from graduation.learn import recommending
+from graduation.learn import policies, recommending
 from graduation.learn.recommending import Advised, Trouble
 from graduation.models import Case, CaseState, Recommendation, Retrospective
 from recovery.models import Incident, IncidentState, Window
@@ -72,7 +72,7 @@ def _snapshots() -> list[Assessment]:
         created_at__gt=Now() - _kept(),
     )
     answered = Incident.objects.filter(Q(snapshot_id__isnull=False)).values("snapshot_id")
-    windows = Window.objects.filter(incident__isnull=False, snapshot_id__isnull=False).values("snapshot_id")
+    windows = Window.objects.answered().filter(snapshot_id__isnull=False).values("snapshot_id")
     return list(_new(found.exclude(pk__in=answered).exclude(pk__in=windows), "snapshot:"))
 
 
@@ -98,7 +98,8 @@ def of_incident(incident: Incident) -> Assessment | None:
     trouble = _trouble(window, tuple(incident.services), start, end)
     entries = incident.entries.order_by("id")[:_LINES_MOST]
     lines = [{"at": one.at, "kind": one.kind, "text": one.text, "by": one.by} for one in entries]
-    triggers = [incident.snapshot_id, incident.breach_id, *(window.verdicts if window is not None else [])]
+    further = Window.objects.taken_in_by(incident).values_list("snapshot_id", flat=True)
+    triggers = [incident.snapshot_id, *further, incident.breach_id, *(window.verdicts if window is not None else [])]
     return _write(
         f"incident:{incident.pk}",
         subject=f"incident:{incident.pk}",
@@ -232,6 +233,8 @@ def _there(keys: Iterable[uuid.UUID | None]) -> list[uuid.UUID]:
     return [key for key in wanted if key in there]
 
 
-WATCH = Cycle(
-    name="graduation.retrospectives", period=timedelta(seconds=30), step=lambda _: look_back(), is_atomic=False
-)
+def _pass(_: dict[str, Any]) -> int:
+    return look_back() + policies.try_all()
+
+
+WATCH = Cycle(name="graduation.retrospectives", period=timedelta(seconds=30), step=_pass, is_atomic=False)

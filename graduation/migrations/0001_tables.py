@@ -539,6 +539,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 "permissions": [("decide_recommendation", "Can accept and decline recommendations")],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "open")), fields=["created_at", "id"], name="recommendations_open"
+                    )
+                ],
                 "constraints": [
                     models.UniqueConstraint(fields=("retrospective_id", "key"), name="one_recommendation_per_key")
                 ],

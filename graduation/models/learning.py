@@ -88,6 +88,7 @@ class Recommendation(models.Model):
     class Meta:
         permissions = [("decide_recommendation", "Can accept and decline recommendations")]
         constraints = [models.UniqueConstraint(fields=["retrospective_id", "key"], name="one_recommendation_per_key")]
+        indexes = [models.Index(fields=["created_at", "id"], condition=Q(state="open"), name="recommendations_open")]
 
     def __str__(self) -> str:
         return self.text

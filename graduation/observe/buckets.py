@@ -76,7 +76,7 @@ def _write(minutes: Iterable[Minute], update: str) -> int:
     return len(rows)
 
 
-def spans(objective: Objective, starts: Sequence[datetime], *, until: datetime) -> list[burn.Bucket]:
+def spans(objective: Objective, starts: Sequence[datetime], until: datetime) -> list[burn.Bucket]:
     """Return what was counted from each of these moments to the next, the last until a moment."""
     starts = sorted(starts)
     unit, parameters = _unit(objective, starts[0], until)

@@ -10,7 +10,9 @@ from execution.workflows.fields import Few
 from execution.workflows.spec import Part
 
 Operator = Literal["lt", "lte", "gt", "gte"]
-Judgment = Literal["reversals", "sure_failures", "audited_accuracy", "escalations", "calibration"]
+Judgment = Literal[
+    "reversals", "sure_failures", "audited_accuracy", "outcomes", "stability", "escalations", "calibration"
+]
 PARTS = 1_000_000
 """A share that comes ready-made counts as so many events, of which that share is good."""
 

@@ -2,12 +2,13 @@
 
 Records are of changes: a status where it is another one, or once a day; a burn rate once for each alarm; a breach once,
 when the objective comes to have used all that it allows, and again only after it was well meanwhile. All of it is
-written with the state that says so, in one transaction, so that a pass that dies in between tells nothing twice.
+written with the state that says so, in one transaction, so that a pass that dies in between tells nothing twice; and an
+agent falls in the transaction in which its breach is recorded. Locks: the objective's state, then the ladder's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,14 +17,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from execution import records
-from execution.models import Agent, Assessment, AssessmentKind
-from graduation import measures
+from execution.models import Agent, Assessment, AssessmentKind, Verdict
+from graduation import ladder, measures
 from graduation.models import Objective, ObjectiveState, Standing
 from graduation.observe import buckets, burn, calendars
 from graduation.observe.burn import LEAST_BAD, LEAST_TOTAL, Reading
 
 PRODUCER = "graduation.collect"
-BREACH = "quality_breach"
 DAILY = timedelta(hours=24)
 _WELL = (Standing.HEALTHY, Standing.WARNING)
 
@@ -60,19 +60,23 @@ def by_counts(objective: Objective, now: datetime) -> Found:
         total=counts.total,
         is_breach=not error and is_heard and (reading.consumed or 0) >= 1,
         data=_told(reading) | ({"error": error} if error else {}),
-        alarms={name: data for name, data, is_alarming in _burns(reading) if is_alarming},
+        alarms=alarms(reading),
         window=(calendars.start_of(objective, now), now),
     )
 
 
-def read(objective: Objective, now: datetime) -> Reading:
+Spans = Callable[[Objective, Sequence[datetime], datetime], list[burn.Bucket]]
+"""Tells what was counted from each of some moments to the next, the last until a moment."""
+
+
+def read(objective: Objective, now: datetime, spans: Spans = buckets.spans) -> Reading:
     """Return what an objective's counts show at a moment."""
     period = timedelta(days=objective.period_days)
     start = max(calendars.start_of(objective, now), now - period)
     lengths = {length for pair in burn.pairs(period) for length in (pair.long, pair.short)}
     outage = period * (timedelta(hours=6) / timedelta(days=30))
     starts = {start, *(now - length for length in (*lengths, outage) if now - length > start)}
-    return burn.read(buckets.spans(objective, sorted(starts), until=now), objective.target, now=now, period=period)
+    return burn.read(spans(objective, sorted(starts), now), objective.target, now=now, period=period)
 
 
 @transaction.atomic
@@ -90,10 +94,15 @@ def record(objective: Objective, found: Found) -> str:
     return found.standing
 
 
-def rates(objective: Objective, now: datetime) -> list[dict[str, Any]]:
-    """Return how fast an objective burns now over each pair of windows."""
-    found = [(name, data, alarms) for name, data, alarms in _burns(read(objective, now)) if "long_rate" in data]
-    return [{"windows": name, **data, "is_alarming": alarms} for name, data, alarms in found]
+def alarms(reading: Reading) -> dict[str, dict[str, Any]]:
+    """Return the windows in which an objective burns too fast, with how fast."""
+    return {name: data for name, data, is_alarming in _burns(reading) if is_alarming}
+
+
+def rates(reading: Reading) -> list[dict[str, Any]]:
+    """Return how fast an objective burns over each pair of windows."""
+    found = [(name, data, is_alarming) for name, data, is_alarming in _burns(reading) if "long_rate" in data]
+    return [{"windows": name, **data, "is_alarming": is_alarming} for name, data, is_alarming in found]
 
 
 def state_of(objective: Objective) -> ObjectiveState:
@@ -127,18 +136,19 @@ def _tell_alarms(objective: Objective, state: ObjectiveState, found: Found, pare
 
 def _tell_breach(objective: Objective, state: ObjectiveState, found: Found, parent: Assessment | None) -> None:
     if found.is_breach and not state.is_breached:
-        state.breach_id = _judge(objective, found, parent).id
-        state.is_breached = True
+        breach = _judge(objective, found, parent)
+        ladder.answer(breach)
+        state.breach_id, state.is_breached = breach.id, True
     elif not found.is_breach and found.standing in _WELL:
         state.is_breached = False
 
 
-def _judge(objective: Objective, found: Found, parent: Assessment | None) -> Any:
+def _judge(objective: Objective, found: Found, parent: Assessment | None) -> Verdict:
     allowed = 1 - objective.target
     severity = severity_of(found.consumed or 1.0)
     kind, _, name = objective.subject.partition(":")
     return records.judge(
-        BREACH,
+        ladder.BREACH,
         subject=objective.subject,
         action="flag",
         producer=PRODUCER,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import redis
-
 from execution import words
 from execution.doctor.database import rows
 from execution.doctor.findings import Finding, error, ok, warning
@@ -28,7 +26,7 @@ def stream_of_candidates() -> Iterator[Finding]:
         return
     try:
         found, stuck = stream.figures(server), _stuck(server)
-    except (redis.RedisError, OSError):
+    except redis_server.away():
         return  # whether Redis answers is another look's business
     most = conf.current().stream_most
     text = f"the stream holds {found.length:,} of {most:,} entries: {found.lag:,} to deliver, {found.pending:,} pending"
@@ -46,6 +44,8 @@ def stream_of_candidates() -> Iterator[Finding]:
 
 def _stuck(server: redis_server.Server) -> str:
     """Return an entry that was delivered long ago and that nobody has taken over, if there is one."""
+    import redis
+
     if not server.exists(stream.key()):
         return ""
     try:

@@ -17,6 +17,6 @@ class Migration(migrations.Migration):
         *create("claim_outbox_v1", app="recovery"),
         *create("complete_outbox_v1", app="recovery"),
         *create("reserve_advice_v1", "settle_advice_v1", app="recovery"),
-        *create("claim_candidates_v1", app="recovery"),
+        *create("open_candidates_v1", "claim_candidates_v1", app="recovery"),
         *create("count_action_version_v1", app="recovery"),
     ]

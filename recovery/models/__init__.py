@@ -25,7 +25,7 @@ from recovery.models.failures import (
     Mode,
     PatternState,
 )
-from recovery.models.incidents import Incident, IncidentEntry, IncidentState, Occurrence, Severity, Window
+from recovery.models.incidents import TAKEN_IN, Incident, IncidentEntry, IncidentState, Occurrence, Severity, Window
 from recovery.models.outbox import (
     Delivery,
     DistributedLock,
@@ -39,9 +39,10 @@ from recovery.models.outbox import (
 )
 
 __all__ = [
-    "ENDED", "ActionRecord", "AdviceDay", "CandidateState", "Category", "DeadLetter", "Delivery", "DistributedLock",
-    "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern", "FailurePatternExport",
-    "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident", "IncidentEntry",
-    "IncidentState", "Mode", "Occurrence", "OutboxEvent", "OutboxState", "PatternState", "RecoveryCandidate", "Risk",
-    "Severity", "Source", "Stage", "SuggestionAction", "SuggestionProvenance", "WebhookEndpoint", "Window",
+    "ENDED", "TAKEN_IN", "ActionRecord", "AdviceDay", "CandidateState", "Category", "DeadLetter", "Delivery",
+    "DistributedLock", "EndpointState", "ExportState", "FailureMatch", "FailureNight", "FailurePattern",
+    "FailurePatternExport", "FailureTemplate", "HandlerSwitch", "Handling", "HandlingState", "How", "Incident",
+    "IncidentEntry", "IncidentState", "Mode", "Occurrence", "OutboxEvent", "OutboxState", "PatternState",
+    "RecoveryCandidate", "Risk", "Severity", "Source", "Stage", "SuggestionAction", "SuggestionProvenance",
+    "WebhookEndpoint", "Window",
 ]  # fmt: skip

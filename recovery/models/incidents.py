@@ -47,6 +47,24 @@ class Occurrence(models.Model):
         return f"{self.kind} at {self.at}"
 
 
+TAKEN_IN = "incident"
+"""Names, in a window's details, the incident that was open already and has taken it in."""
+
+
+class WindowQuerySet(models.QuerySet["Window"]):
+    """Windows by whether an incident is about them."""
+
+    def answered(self) -> WindowQuerySet:
+        """Return those that an incident was opened about, or that an open one has taken in."""
+        return self.filter(Q(incident__isnull=False) | Q(details__has_key=TAKEN_IN))
+
+    def taken_in_by(self, incident: Incident) -> WindowQuerySet:
+        return self.filter(**{f"details__{TAKEN_IN}": str(incident.pk)})
+
+    def unanswered(self) -> WindowQuerySet:
+        return self.filter(incident=None).exclude(details__has_key=TAKEN_IN)
+
+
 class Window(models.Model):
     """What happened together in one part of the topology, by the events' own time."""
 
@@ -63,6 +81,8 @@ class Window(models.Model):
     details = models.JSONField(db_default={}, help_text="When each node was first seen, errors, failed runs, suspects.")
     closed_at = models.DateTimeField(null=True)
     snapshot_id = models.UUIDField(null=True, help_text="The assessment that was made of it.")
+
+    objects = WindowQuerySet.as_manager()
 
     class Meta:
         indexes = [

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
+from django.core.signals import request_finished
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from execution import ledger
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
@@ -83,9 +86,11 @@ class Reader:
 def reader(chromium: Browser, live_server: Any, client: Any) -> Iterator[Any]:
     """Return a verb that seats a person before the room: `reader()` an operator with every right, `reader(user)` another."""
     contexts = []
+    request_finished.connect(_let_go)
 
     def seat(user: User | None = None, *, width: str = "wide", scheme: str = "light") -> Reader:
         user = user or User.objects.create_superuser("operator", password="it opens the room")
+        client.cookies.clear()  # another person's session stays open
         client.force_login(user)
         size = WIDTHS[width]
         context = chromium.new_context(
@@ -102,8 +107,14 @@ def reader(chromium: Browser, live_server: Any, client: Any) -> Iterator[Any]:
         return Reader(page=page, origin=live_server.url, errors=errors)
 
     yield seat
+    request_finished.disconnect(_let_go)
     for context in contexts:
         context.close()
+
+
+def _let_go(**_: Any) -> None:
+    """Close what the server's thread has open: the thread ends with its request."""
+    ledger.close()
 
 
 def _refuse_foreign(url: str, origin: str, errors: list[str]) -> None:

@@ -51,3 +51,9 @@ def twice(ctx) -> str:
 def quick(ctx, number: int = 0) -> int:
     """Do next to nothing."""
     return number
+
+
+@skill("seen.pay")
+def pay(ctx, amount: int = 5) -> object:
+    """Do something to the outside that a person decides about when nobody knows its outcome."""
+    return ctx.effect("pay", dict, paid=amount)

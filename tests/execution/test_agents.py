@@ -214,7 +214,7 @@ class TestGuard:
             (AnonymousUser, "no active account"),
             (lambda: User(username="ghost", is_superuser=True), "no active account"),
             (lambda: people.person("ann", is_active=False), "no active account"),
-            (lambda: people.person("ann", may_raise=False), "execution.raise_agent"),
+            (lambda: people.person("ann", may_decide=False), "execution.raise_agent"),
             (lambda: people.person("scout"), "an agent's own account"),
             (lambda: people.person("Scout", is_superuser=True), "an agent's own account"),
             (lambda: in_group(people.person("robot", is_superuser=True)), "an agent's own account"),

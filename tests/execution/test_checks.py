@@ -1,6 +1,7 @@
 """The system checks refuse what makes the promises impossible."""
 
 import pytest
+from django.contrib import admin
 from django.core import checks as system_checks
 
 from config import celery_app
@@ -41,6 +42,12 @@ def test_short_lease_with_short_heartbeats_passes(settings):
     """A short lease is fine where heartbeats are shorter."""
     settings.CELERIAC = {"lease_seconds": 5, "heartbeat_seconds": 1.5}
     assert found() == {}
+
+
+def test_admin_that_is_not_the_room(monkeypatch):
+    """Django's own admin site in the room's place is refused, and the hint names what to write."""
+    monkeypatch.setattr(admin, "site", admin.AdminSite())
+    assert "execution.room.apps.RoomConfig" in found()["celeriac.E007"].hint
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,18 @@ class TestWork:
         PeriodicTask.objects.all().delete()
         assert looked(work.beat)["beat.schedule"].level == doctor.WARNING
 
+    def test_schedule_that_lacks_tasks_of_an_upper_app(self):
+        """Every installed app's tasks are looked for: those of recovery and of graduation, too."""
+        from django_celery_beat.models import PeriodicTask
+
+        upper = ("recovery.take_in_failures", "graduation.collect")
+        names = [PeriodicTask.objects.get(task=task).name for task in upper]
+        PeriodicTask.objects.filter(task=upper[0]).delete()
+        PeriodicTask.objects.filter(task=upper[1]).update(enabled=False)
+        found = looked(work.beat)
+        assert (found["beat.schedule"].level, names[0] in found["beat.schedule"].text) == (doctor.WARNING, True)
+        assert (found["beat.disabled"].level, names[1] in found["beat.disabled"].text) == (doctor.WARNING, True)
+
     def test_beat_that_has_never_run(self):
         """Where sessions, memory rules or provenance need beat, one that has never run is warned of at once."""
         assert "beat.never" not in looked(work.beat), "nothing needs it yet"

@@ -68,7 +68,7 @@ def test_broker_away_keeps_nobody_waiting():
         doorbell.publish([doorbell.Ring(step_id=ids.new(), skill="liveness.quick", queue="default", priority=0)], app)
         == 0
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_ring_stops_at_the_window(sent):

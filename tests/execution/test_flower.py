@@ -42,7 +42,7 @@ class Flower:
         try:
             with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - ours
                 return json.load(answer)
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             return None
 
     def stop(self):

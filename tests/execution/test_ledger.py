@@ -1,6 +1,7 @@
 """The guarded writes: what each answers when it is repeated, late or refused, and how a graph comes to its end."""
 
 import random
+import threading
 import time
 import uuid
 
@@ -517,3 +518,16 @@ class TestSession:
         ledger.close()
         assert ledger.address()["options"] == "-c jit=on"
         assert ledger.ask("SHOW jit")[0].jit == "off"
+
+    def test_thread_that_ends_leaves_no_connection(self, hands):
+        """A thread that has asked the ledger, as a server makes for a request, closes its connection as it ends."""
+        held = []
+
+        def work():
+            ledger.ask("SELECT 1 AS one")
+            held.append(ledger.connection())
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(20)
+        assert held[0].closed

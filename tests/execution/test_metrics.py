@@ -57,7 +57,7 @@ def test_totals_from_prefork_children(workers, eventually):
     assert value(found, "celeriac_workers") == 1
     assert value(found, "celeriac_worker_slots", use="free") == 2
     assert value(found, "celeriac_ready_steps", queue="default") == 0
-    assert value(found, "celeriac_upkeep_tick_age_seconds") < 5
+    assert value(found, "celeriac_upkeep_tick_age_seconds") < 30
     assert scrape()[("celeriac_cost_total", ())] == 0.5
 
 

@@ -18,6 +18,7 @@ from execution import ids, performing, results, runs
 from execution.exceptions import NotCommitted
 from execution.models import Run, Step
 from tests import canvas_skills as tasks
+from tests.patience import within
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -69,14 +70,15 @@ def test_result_is_the_ledgers_without_any_other_backend(perform):
     assert backend.client.get(backend.get_key_for_task(result.id)) is None
 
 
-def test_finished_result_is_there_at_once(perform):
+@within(0.02, busy=0.25)  # half of the time after which celery would look again
+def test_finished_result_is_there_at_once(perform, bound):
     """Getting what has ended takes milliseconds."""
     found = [tasks.add.delay(1, 2) for _ in range(20)]
     for result in found:
         perform(result)
     began = time.perf_counter()
     assert [AsyncResult(result.id).get(timeout=1) for result in found] == [3] * 20
-    assert (time.perf_counter() - began) / 20 < 0.02
+    assert (time.perf_counter() - began) / 20 < bound
 
 
 def test_error_is_raised_by_its_type(perform):

@@ -489,7 +489,7 @@ def test_wait_gives_up_in_time_and_says_where_to_look():
     began = time.monotonic()
     with pytest.raises(WaitedTooLong, match=f"did not end in 0.1 s; `manage.py why {run.id}`"):
         run.wait(timeout=0.1)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_wait_takes_a_length_of_time_and_refuses_what_is_none():

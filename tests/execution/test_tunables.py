@@ -15,6 +15,7 @@ from execution.retries import Policy
 from tests import tuned_skills
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS
+from tests.patience import within
 
 pytestmark = MARKS
 
@@ -219,7 +220,8 @@ class TestLease:
 class TestWithWorkers:
     """Real workers see a change within a second, without being restarted."""
 
-    def test_change_is_seen_within_a_second(self, workers, eventually, tmp_path):
+    @within(1, busy=10)
+    def test_change_is_seen_within_a_second(self, workers, eventually, tmp_path, bound):
         """A running pool process has the value within a second of the commit, and the reset as fast."""
         workers(skills=SKILLS, concurrency=1)
         for number, (act, value) in enumerate(
@@ -232,9 +234,10 @@ class TestWithWorkers:
             time.sleep(0.3 * number)  # the second change comes at another moment between two looks
             act()
             done = time.monotonic()
-            assert eventually(lambda run=run: result_of(run)) - done < 1.0
+            assert eventually(lambda run=run: result_of(run)) - done < bound
 
-    def test_lease_of_what_runs(self, workers, eventually, tmp_path):
+    @within(1.5, busy=15)
+    def test_lease_of_what_runs(self, workers, eventually, tmp_path, bound):
         """A step that is being performed has the longer lease within a second or so of the change."""
         workers(skills=SKILLS, concurrency=1)
         eventually(kept)
@@ -243,7 +246,7 @@ class TestWithWorkers:
         eventually(gate.exists)
         tunables.tune("steps.lease", "1h")
         sql = "SELECT lease_until - clock_timestamp() > interval '50 minutes' AS is_long FROM execution_step WHERE id = %s"
-        eventually(lambda: ledger.ask(sql, [run.id])[0].is_long, timeout=1.5)
+        eventually(lambda: ledger.ask(sql, [run.id])[0].is_long, timeout=bound)
         tunables.tune("jobs.chunk", 7)
         eventually(lambda: result_of(run))
 
@@ -253,9 +256,10 @@ class TestWithWorkers:
         tunables.tune("retries.base", 3600)
         tunables.tune("retries.cap", 0.1, subject="tuned.fail")
         run = tuned_skills.fail.start()
-        eventually(lambda: runs.get(run.id).state == "failed", timeout=10)
+        eventually(lambda: runs.get(run.id).state == "failed")
 
-    def test_limit_of_a_key(self, workers, eventually, tmp_path):
+    @within(2, busy=9)  # after ten seconds they would be rung for again
+    def test_limit_of_a_key(self, workers, eventually, tmp_path, bound):
         """Room made while workers run is used at once."""
         workers(skills=SKILLS, concurrency=3)
         gate = tmp_path / "gate"
@@ -263,7 +267,7 @@ class TestWithWorkers:
             tuned_skills.hold.start(gate=str(gate))
         eventually(lambda: held() == 1 and Step.objects.filter(waiting="key").count() == 2)
         tunables.tune("keys.limit", 3, subject="tuned")
-        eventually(lambda: held() == 3, timeout=2)
+        eventually(lambda: held() == 3, timeout=bound)
         gate.touch()
         eventually(lambda: Step.objects.filter(state="completed").count() == 3)
 

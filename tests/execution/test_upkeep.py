@@ -35,7 +35,7 @@ def test_tick_is_claimed_once():
     assert tick().is_mine
     second = tick()
     assert not second.is_mine
-    assert 0.5 < second.next_seconds <= 1.0
+    assert 0 < second.next_seconds <= 1.0
 
 
 def test_tick_remembers_an_interruption():
@@ -45,7 +45,7 @@ def test_tick_remembers_an_interruption():
     assert tick().resumed_at is None
     CycleState.objects.filter(name="test").update(ticked_at=timezone.now() - timedelta(seconds=11))
     resumed = tick()
-    assert timezone.now() - resumed.resumed_at < timedelta(seconds=5)
+    assert timezone.now() - resumed.resumed_at < timedelta(seconds=10)
     CycleState.objects.filter(name="test").update(ticked_at=timezone.now() - timedelta(seconds=2))
     assert tick().resumed_at == resumed.resumed_at
 

@@ -23,6 +23,7 @@ from execution.models import (
     Worker,
 )
 from tests import command_skills
+from tests.people import put
 
 pytestmark = pytest.mark.django_db
 
@@ -180,7 +181,9 @@ def test_autonomy():
     said = reason(run)
     assert "needs the autonomy level fully_autonomous (4)" in said.text
     assert "has advisor (1)" in said.text
-    assert f"manage.py approve {run.id}" in said.moves
+    assert said.moves == [f"manage.py approve {run.id}", f"manage.py cancel {run.id}"]
+    put("default", Level.FULLY_AUTONOMOUS)
+    assert reason(run).moves[0] == f"manage.py resume {run.id}", "its agent was raised meanwhile"
 
 
 def test_effect():

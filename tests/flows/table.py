@@ -652,7 +652,7 @@ FLOWS = (
         substrate="httpx",
         who="outbox: webhooks",
         promise="delivered at least once, same id each time, signed; a dead receiver blocks nobody else",
-        code="recovery/posting.py, recovery/courier.py, recovery/addresses.py",
+        code="recovery/posting.py, recovery/courier.py, recovery/network.py",
         fault="kill -9 between POST and completion, three times; a receiver that hangs, resets, redirects, trickles, "
         "answers late, 409, 410, 422, 429 with Retry-After, 500 for days; a hundred endpoints of which one hangs; "
         "DNS rebinding",

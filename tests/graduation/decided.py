@@ -21,17 +21,9 @@ def decisions(count, *, agent="scout", **more):
 
 def outcomes(decided, bad=0, **more):
     """Say what became of decisions: the first so many were bad."""
+    about = {"kind": "outcome", "action": "approve", "producer": "person:eva"} | more
     return Verdict.objects.bulk_create(
-        Verdict(
-            id=ids.new(),
-            kind="outcome",
-            subject=one.subject,
-            action="approve",
-            producer="person:eva",
-            outcome_of=one.id,
-            outcome=0.0 if number < bad else 1.0,
-            **more,
-        )
+        Verdict(id=ids.new(), subject=one.subject, outcome_of=one.id, outcome=0.0 if number < bad else 1.0, **about)
         for number, one in enumerate(decided)
     )
 

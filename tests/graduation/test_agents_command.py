@@ -50,6 +50,26 @@ class TestLook:
         assert "0 errors of 120 audited outcomes" in text
         assert "too eager" in text
 
+    def test_audit(self, scout, settings):
+        """What was drawn and nobody has looked at is listed; several are answered at once, or none."""
+        Agent.objects.create(name="fresh")
+        made = decisions(3, agent="fresh")
+        rows = document("agents", "audit", "fresh", "--limit", 2)["to_audit"]
+        assert [row["id"] for row in rows] == [str(one.id) for one in made[:2]]
+        assert "document:2" in typed("agents", "audit", "fresh")
+        ids = [one.id for one in made]
+        assert "no record" in refused("verdicts", "override", *ids, scout.id, 1, "--by", "ann", "--reason", "read")
+        assert len(document("agents", "audit", "fresh")["to_audit"]) == 3
+        given = document("verdicts", "override", *ids, 1, "--by", "ann", "--reason", "read")
+        assert [one["outcome"] for one in given["cases"]] == [1, 1, 1]
+        assert typed("agents", "audit", "fresh") == "no decision of fresh waits for an audit"
+
+    def test_add(self, transactional_db):
+        """An agent is made at a level, once."""
+        assert typed("agents", "add", "editor", "--level", "advisor") == "editor is advisor"
+        assert "already" in refused("agents", "add", "editor")
+        assert Agent.objects.get().level == Level.ADVISOR
+
     def test_nothing_there(self, transactional_db):
         """What is not there is said, with how to make it."""
         assert "there is no agent yet" in typed("agents", "list")
@@ -93,7 +113,7 @@ class TestDecide:
             == "scout is observer; it was autonomous"
         )
         assert "permission" in refused(
-            "agents", "promote", "scout", "advisor", "--by", person("eva", may_raise=False), "--reason", "please"
+            "agents", "promote", "scout", "advisor", "--by", person("eva", may_decide=False), "--reason", "please"
         )
 
     def test_lock_and_unlock(self, scout):

@@ -23,6 +23,7 @@ from tests import tuned_skills
 from tests.execution import test_tunables as tuned
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS
+from tests.patience import within
 
 pytestmark = MARKS
 
@@ -279,7 +280,7 @@ class TestAdmin:
         assert envelopes.switch().is_engaged
         admin_client.post(page, {"verb": "release", "reason": "over"})
         assert not envelopes.switch().is_engaged
-        assert b"room-banner" not in admin_client.get("/admin/banners/").content
+        assert admin_client.get("/admin/banners/").content == b""
 
     def test_switch_is_each_ones_own_to_throw(self, client):
         """Who may only look throws nothing; who operates envelopes engages it, and does not release it."""
@@ -309,7 +310,8 @@ class TestAdmin:
         assert Envelope.objects.filter(state="active", by="admin", reason="slow").count() == 1
 
 
-def test_in_force_in_workers_within_a_second(workers, eventually, tmp_path):
+@within(1.5, busy=15)
+def test_in_force_in_workers_within_a_second(workers, eventually, tmp_path, bound):
     """A running worker has an envelope's value within a second, and loses it within a second of the switch."""
     worker = workers(skills="tests.tuned_skills", concurrency=1)
     before = in_force(subject="tuned.watch")
@@ -323,5 +325,5 @@ def test_in_force_in_workers_within_a_second(workers, eventually, tmp_path):
         return run.wait(timeout=20) - began
 
     eventually(tuned.kept, message="the keeper publishes")
-    assert seen(5.0, lambda: proposed(5, subject="tuned.watch"), "on") < 1.5
-    assert seen(before, lambda: envelopes.engage(by="ann", reason="fire"), "off") < 1.5
+    assert seen(5.0, lambda: proposed(5, subject="tuned.watch"), "on") < bound
+    assert seen(before, lambda: envelopes.engage(by="ann", reason="fire"), "off") < bound

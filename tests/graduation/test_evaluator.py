@@ -32,7 +32,7 @@ def scout(transactional_db):
 @pytest.fixture
 def eva(transactional_db):
     """Return a person who may look at timelines."""
-    user = person("eva", may_raise=False)
+    user = person("eva", may_decide=False)
     user.user_permissions.add(Permission.objects.get(codename="view_graduationhistory"))
     return user
 
@@ -180,7 +180,7 @@ class TestWriting:
 
     def test_review_is_a_persons(self, scout, eva):
         """An agent's account reviews nothing, and neither does one that may not look."""
-        for who in (person("scout"), person("bob", may_raise=False)):
+        for who in (person("scout"), person("bob", may_decide=False)):
             with pytest.raises(NotAllowed):
                 evaluator.review("scout", person=who)
         assert evaluator.review("scout", person=eva).reviewed_by == "eva"

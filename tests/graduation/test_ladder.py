@@ -184,6 +184,23 @@ class TestTrial:
         assert row.told_until in {one.id for one in drawn}
         assert 0 < counted() <= len(drawn)
 
+    @pytest.mark.parametrize(
+        "own", [{"agent_id": "scout"}, {"producer": "scout"}, {"producer": "agent:scout"}, {"producer": "a model"}]
+    )
+    def test_own_word_is_no_evidence(self, scout, own):
+        """What an agent says of its own decisions is told to no trial, under whichever name, however critical."""
+        own = own | ({"agent_id": scout.id} if "agent_id" in own else {})
+        made = decisions(120, producer="a model")
+        outcomes(made, data={"how": "truth"}, **own)
+        outcomes(made[:1], bad=1, data={"severity": "critical"}, **own)
+        ladder.take_all()
+        assert (counted(), Offer.objects.count(), level()) == (0, 0, 3)
+        assert trials.to_audit(Evidence.objects.get(), 1) == made[:1]
+        outcomes(made)
+        outcomes(made[:2], bad=2, **own)
+        ladder.take_all()
+        assert (counted(), Evidence.objects.get().error_count, Offer.objects.count()) == (120, 0, 1)
+
     def test_in_the_order_of_the_decisions(self, scout, settings):
         """An outcome waits for those of earlier decisions, until they are known or expired."""
         made = decisions(30)
@@ -261,7 +278,7 @@ class TestRise:
     def test_no_agent_decides(self, scout, verb):
         """Neither the agent's own account, nor one without the permission, decides an offer."""
         offer = offered()
-        for who, problem in ((person("scout"), "agent's own"), (person("eva", may_raise=False), "permission")):
+        for who, problem in ((person("scout"), "agent's own"), (person("eva", may_decide=False), "permission")):
             with pytest.raises(NotAllowed, match=problem):
                 verb(offer, person=who, reason="why not")
         offer.refresh_from_db()

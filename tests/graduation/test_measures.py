@@ -22,7 +22,8 @@ def test_escalations_are_on_neither_side_of_a_reversal_rate():
 
 def test_nothing_seen_has_no_value():
     """No decision is no share, not a share of zero."""
-    for measure in (measures.reversals, measures.sure_failures, measures.audited_accuracy, measures.escalations):
+    shares = (measures.reversals, measures.sure_failures, measures.audited_accuracy, measures.outcomes)
+    for measure in (*shares, measures.escalations):
         assert measure([]).value is None
         assert measures.state(measure([]), 0.05) == "no_data"
     assert measures.brier([]) is None

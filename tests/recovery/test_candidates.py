@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 import recovery
-from execution import agents, runs
+from execution import agents, ledger, runs
 from execution.models import CapabilityLockout, Event, Run, Step
 from recovery import advice, autonomy, candidates, decisions, evaluator, playbook
 from recovery.exceptions import Late, NotFound
@@ -23,10 +23,13 @@ from recovery.models import (
     SuggestionAction,
     SuggestionProvenance,
 )
+from tests.conftest import wait_until
 from tests.hands import MARKS, side_by_side
 from tests.recovery import failed
 
 pytestmark = MARKS
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def told(kind):
@@ -85,11 +88,44 @@ class TestOpening:
         RecoveryCandidate.objects.update(state="rejected")
         assert candidates.open_for([_like(first)]) == 1
 
-    def test_statements_do_not_grow_with_failures(self, django_assert_max_num_queries):
+    def test_one_that_ends_while_others_join(self):
+        """Who would join one that is being rejected waits for that, and opens another then."""
+        first = failed.made_up_failures(1)[0]
+        candidates.open_for([first])
+        second, other = _like(first), _like(first, fingerprint="e" * 40)
+        with transaction.atomic():
+            RecoveryCandidate.objects.select_for_update().get(failure=first)
+            opening = threading.Thread(target=_in_a_thread, args=[lambda: candidates.open_for([second, other])])
+            opening.start()
+            wait_until(lambda: ledger.ask(BLOCKED), message="it waits for the one that is open")
+            RecoveryCandidate.objects.filter(failure=first).update(state="rejected")
+        opening.join(30)
+        assert sorted(RecoveryCandidate.objects.values_list("failure_id", "state", "joined_count")) == sorted(
+            [(first.id, "rejected", 0), (second.id, "open", 0), (other.id, "open", 0)]
+        )
+        assert len(told("candidate.opened")) == 3
+
+    def test_first_run_of_what_was_forked_by_hand(self, hands):
+        """A candidate of a run that carries on another is counted to the first one."""
+        run = failed.failed_run(hands)
+        forked = runs.fork(run.id)
+        hands.perform(forked)
+        assert failed.candidate_for(runs.get(forked.id)).origin_run_id == run.id
+
+    def test_statements_do_not_grow_with_failures(self, django_assert_num_queries):
         """Two hundred failures are opened with the statements of one."""
-        failures = failed.made_up_failures(200)
-        with django_assert_max_num_queries(30):
-            candidates.open_for(failures)
+        for count in (1, 200):
+            failures = failed.made_up_failures(count)
+            with django_assert_num_queries(6), transaction.atomic():
+                candidates.open_for(failures)
+
+
+def _in_a_thread(action):
+    """Do something with connections of its own."""
+    try:
+        action()
+    finally:
+        connections.close_all()
 
 
 def _like(failure, **more):
@@ -190,6 +226,26 @@ class TestEvaluating:
         found = evaluated(found)
         assert (found.state, words in found.needs) == ("waiting", True), found.needs
         assert Run.objects.get(pk=found.run_id).state == "failed"
+
+    @pytest.mark.parametrize(
+        ("verb", "parameters", "capability", "state"),
+        [
+            ("fall_back", {"skill": "candidates.other"}, "auto_route", "applied"),
+            ("reconfigure", {"tunable": "retries.base", "value": 2}, "auto_apply_policy", "settled"),
+        ],
+    )
+    def test_some_actions_want_another_capability(self, verb, parameters, capability, state):
+        """Another skill, or another policy, is chosen by evidence alone only where that is unlocked too."""
+        found = _all_right()
+        SuggestionAction.objects.filter(pk="retry").update(verb=verb, parameters=parameters, proven_since=1)
+        failed.ActionRecord.objects.update(proven_since=SuggestionAction.objects.get(pk="retry").proven_since)
+        waiting = evaluated(found)
+        assert (waiting.state, f"{capability} is not unlocked" in waiting.needs) == ("waiting", True), waiting.needs
+        agents.lock_out(capability)
+        agents.lift(capability)
+        RecoveryCandidate.objects.filter(pk=found.pk).update(state="open", lease_until=None)
+        alone = evaluated(found)
+        assert (alone.state, alone.decision, alone.verb) == (state, "automatic", verb), alone.needs
 
     def test_limits_of_a_run(self, settings):
         """So many recoveries of a run, and so much money, without a person: then one is asked."""
@@ -317,6 +373,16 @@ class TestAdvice:
         """What would have been applied alone waits."""
         self._advise(monkeypatch, action="retry", needs_approval=True)
         assert "asks for a person" in evaluated(_all_right()).needs
+
+    def test_slow_model_costs_no_lease(self, monkeypatch, settings):
+        """A model that answers slowly is asked for a part of the lease; the rest is decided by the rules, in time."""
+        settings.CELERIAC = settings.CELERIAC | {"candidate_lease_seconds": 3}
+        asked, never = [], threading.Event()
+        monkeypatch.setattr(advice, "ask", lambda *args, **options: asked.append(args) or never.wait(0.4) or None)
+        found = failed.opened(12)
+        assert evaluator.evaluate_next(source="claim", by="slow") == 12
+        assert failed.states(*found) == ["waiting"] * 12
+        assert 1 <= len(asked) <= 4
 
     def test_nonsense_changes_nothing(self, monkeypatch):
         """An action that nobody knows is ignored."""

@@ -66,8 +66,18 @@ def test_pages_open_and_searches_answer(operator):
     for name in QUERIES:
         row = apps.get_model("recovery", name).objects.first()
         assert operator.get(page(row)).status_code == 200
-        for query in ("q=retry", f"q={row.pk}", "q=%00", "q=%27%3B--", "state=waiting&source=claim", "stage=evaluated"):
+        for query in (
+            "q=retry",
+            f"q={row.pk}",
+            "q=%00",
+            "q=%27%3B--",
+            "state=waiting&source=claim",
+            "stage=evaluated",
+            "state=%00",
+            "source=%00",
+        ):
             assert operator.get(f"{listed(name)}?{query}").status_code in (200, 302), (name, query)
+        assert operator.get(f"{listed(name)}%00/change/").status_code == 302
 
 
 def test_candidate_shows_its_alternatives_side_by_side(operator):
@@ -124,6 +134,23 @@ def test_decisions_ask_for_a_reason_and_are_audited(operator, hands):
     assert "is applied by operator already" in act(operator, "recoverycandidate", "reject", [found], reason="no")
 
 
+def test_change_asks_for_an_action_and_its_parameters(operator, hands):
+    """Another action with other parameters is approved and done; a mistake is said and decides nothing."""
+    found = failed.candidate_for(failed.failed_run(hands))
+    evaluator.evaluate_next(source="claim", by="tests")
+    assert "what is suggested" in act(operator, "recoverycandidate", "change", [found])
+    given = {"other": "retry-later", "reason": "soon"}
+    assert "JSON object" in act(operator, "recoverycandidate", "change", [found], **given, parameters="[1]")
+    said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"second": 1}')
+    assert "did you mean 'seconds'" in said
+    assert failed.states(found) == ["waiting"]
+    said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"seconds": 5}')
+    assert "1 candidate changed and applied." in said
+    found.refresh_from_db()
+    assert (found.state, found.action, found.parameters) == ("applied", "retry-later", {"seconds": 5})
+    assert (found.decision, found.decided_by) == ("changed", "operator")
+
+
 def test_who_may_not_decide(client):
     """To look is not to decide."""
     user = User.objects.create_user("viewer", is_staff=True)
@@ -131,6 +158,7 @@ def test_who_may_not_decide(client):
     client.force_login(user)
     found = fill(1)
     act(client, "recoverycandidate", "approve", found, reason="mine")
+    act(client, "recoverycandidate", "change", found, reason="mine", other="skip")
     assert failed.states(*found) == ["waiting"]
     assert client.post(page(found[0]), {"action": "x"}).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="decide_candidate"))

@@ -28,7 +28,9 @@ def test_list(waiting):
     listed = document("candidates", "list", "--limit", "2")["candidates"]
     assert [one["candidate"] for one in listed] == [str(waiting[2].id), str(waiting[1].id)]
     assert document("candidates", "list", "--state", "recovered") == {"candidates": []}
-    assert typed("candidates", "list", "--pattern", "none") == "there is no such candidate"
+    number = str(waiting[0].pattern_id)
+    assert len(document("candidates", "list", "--pattern", number)["candidates"]) == 3
+    assert "patterns list" in refused("candidates", "list", "--pattern", "none")
     assert "give 1 or more" in refused("candidates", "list", "--limit", "0")
 
 
@@ -98,6 +100,9 @@ def test_actions():
     assert "retry_with_input" in typed("actions", "list")
     assert "11 of 11, 0.80 for sure" in typed("actions", "show", "retry")
     assert document("actions", "show", "retry")["records"][0]["bound"] == 0.8026
+    assert "takes            seconds=0, factor=2, most_seconds=3600" in typed("actions", "show", "retry")
+    assert "takes            changes (must be told)" in typed("actions", "show", "patch-the-input")
+    assert document("actions", "show", "fall-back")["takes"] == {"skill": {"must_be_told": True, "default": None}}
     assert typed("actions", "disable", "retry") == "retry is suggested no more, version 2"
     assert document("actions", "enable", "retry")["version"] == 3
     assert "did you mean 'retry'" in refused("actions", "show", "retri")

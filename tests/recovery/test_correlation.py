@@ -240,6 +240,24 @@ class TestOnce:
         assert EventReader.objects.get(name=correlation.READER).cursor == before
         assert (Occurrence.objects.count(), Window.objects.count()) == (2, 0)
 
+    def test_snapshot_that_cannot_be_made_holds_up_no_other(self, monkeypatch):
+        """A window that nothing can be said of is tried at each pass, and the windows behind it have their snapshots."""
+        assessed, bad = correlation._assessed, []
+
+        def refuse_the_first(window, *told):
+            bad[:] = bad or [window.pk]
+            return 1 / 0 if window.pk in bad else assessed(window, *told)
+
+        stage.failed(ago=1000)
+        stage.failed(ago=100)
+        with monkeypatch.context() as broken:
+            broken.setattr(correlation, "_assessed", refuse_the_first)
+            stage.correlate()
+        assert len(snapshots()) == 1
+        assert list(Window.objects.filter(snapshot_id=None).values_list("pk", flat=True)) == bad
+        stage.correlate()
+        assert len(snapshots()) == 2
+
     def test_backlog_is_one_window(self, monkeypatch):
         """After a pause a backlog of many batches is folded as if it had been read in time."""
         monkeypatch.setattr(correlation, "_BATCH", 7)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from execution import runs
@@ -195,6 +195,28 @@ class TestApplying:
         assert Run.objects.get(pk=found.run_id).state == "failed"
         assert not Event.objects.filter(kind__in=["run.retried", "candidate.applied"]).exists()
         assert Event.objects.filter(kind="candidate.returned").count() == 1
+
+    def test_what_the_database_refuses_gives_it_back(self, waiting):
+        """Parameters that the database cannot hold are a person's mistake: it waits again, and holds up no other."""
+        decisions.change_and_approve(waiting(), action="wait-out-an-outage", parameters={"seconds": 1e300}, by="ann")
+        assert decisions.apply_due() == 1
+        found = RecoveryCandidate.objects.get()
+        assert (found.state, found.applied_at, found.decision) == ("waiting", None, "")
+        assert "could not be done" in found.needs
+        assert decisions.apply_due() == 0
+
+    def test_database_that_went_away_leaves_it_approved(self, waiting, monkeypatch):
+        """What fails because the database does is no fault of the action: the claim worker does it later."""
+
+        def away(*_, **__):
+            raise OperationalError("the connection is lost")
+
+        seen = decisions.approve(waiting(), by="ann")
+        with monkeypatch.context() as broken:
+            broken.setattr(actions, "perform", away)
+            assert decisions.apply_due() == 0
+        assert failed.states(seen) == ["approved"]
+        assert decisions.apply_due() == 1
 
     def test_cool_down(self, waiting, hands):
         """The same to the same within its cool-down goes back to a person."""

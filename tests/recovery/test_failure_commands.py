@@ -62,7 +62,8 @@ class TestFailures:
         """What is not there is said to be so."""
         assert "too short" in refused("failures", "show", "01")
         assert "no failure" in refused("failures", "show", "0" * 12)
-        assert "no pattern" in refused("failures", "list", "--pattern", "x")
+        for name in ("x", "²", "9" * 5000):
+            assert "no pattern" in refused("failures", "list", "--pattern", name)
         assert "give 1 or more" in refused("failures", "list", "--limit", "0")
         assert "--since" in refused("failures", "list", "--since", "soon")
         same = str(night[0].id)[:8]
@@ -97,7 +98,11 @@ class TestPatterns:
         """A night is done by hand, once; a night that is no date is refused."""
         told = document("patterns", "aggregate", "--night", str(NIGHT))
         assert (told["proposed"], len(told["lines"])) == (1, 1)
-        assert "0 patterns proposed" in typed("patterns", "aggregate")
+        assert "what has failed since is grouped in the next night" in typed(
+            "patterns", "aggregate", "--night", str(NIGHT)
+        )
+        assert typed("patterns", "aggregate").endswith("0 patterns proposed, 0 failures added to known ones")
+        assert "still to come" in refused("patterns", "aggregate", "--night", "2999-01-01")
         assert "write a date" in refused("patterns", "aggregate", "--night", "2026-13-01")
 
 

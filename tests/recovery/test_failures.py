@@ -1,5 +1,10 @@
 """Intake: every attempt that failed, was lost, crashed or was parked has one row, however often the log is read."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -13,7 +18,9 @@ from recovery import candidates, failures, fingerprints, patterns, templates
 from recovery.exceptions import NotFound
 from recovery.models import ENDED, FailureMatch, FailurePattern, FailureTemplate, RecoveryCandidate
 from tests import failure_skills as skills
+from tests.conftest import wait_until
 from tests.hands import MARKS, make_due, side_by_side
+from tests.workers import test_environment as environment
 
 pytestmark = MARKS
 
@@ -128,6 +135,18 @@ class TestEndings:
         assert not FailureMatch.objects.exists()
 
 
+@pytest.mark.parametrize("which", skills.POISONS)
+def test_whatever_an_error_says(failed, which):
+    """However long, odd or untellable an error is, it is one row in time, and opens its candidate."""
+    run = failed(skills.failing_poisons, take_in=False, given={"which": which})
+    began = time.process_time()
+    failures.take_in()
+    assert time.process_time() - began < 1
+    (row,) = of(run)
+    assert (row.ending, row.is_final, len(row.message) <= 4000) == ("failed", True, True)
+    assert RecoveryCandidate.objects.get().failure_id == row.id
+
+
 class TestReading:
     """The log may be read in any pieces, twice and side by side."""
 
@@ -159,6 +178,33 @@ class TestReading:
         failures.take_in()
         assert FailureMatch.objects.count() == len(made)
         assert FailureTemplate.objects.count() == 1
+
+    def test_killed_between_anything(self, failed, tmp_path):
+        """An intake that is killed before or after its commit loses nothing and takes nothing in twice."""
+        made = [failed(take_in=False) for _ in range(3)]
+        for place in ("_write", "candidates.open_for", "_tell", "events.consume_for"):
+            mark = tmp_path / place
+            program = (
+                "import django, pathlib, time; django.setup()\n"
+                "from recovery import failures\n"
+                f"real = failures.{place}\n"
+                f"def slow(*given, **named):\n    real(*given, **named); pathlib.Path({str(mark)!r}).touch(); time.sleep(60)\n"
+                f"failures.{place} = slow\n"
+                "failures.take_in()\n"
+            )
+            process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | environment())
+            wait_until(mark.exists, message=f"it has done {place}")
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            assert FailureMatch.objects.count() == (len(made) if place == "events.consume_for" else 0)
+        failures.take_in()
+        for table in (FailureMatch, RecoveryCandidate):
+            assert sorted(table.objects.values_list("run_id", flat=True)) == sorted(run.id for run in made)
+        for kind in ("failure.recognised", "candidate.opened"):
+            assert sorted(Event.objects.filter(kind=kind).values_list("run_id", flat=True)) == sorted(
+                run.id for run in made
+            )
+        assert FailureTemplate.objects.get().count == len(made)
 
     def test_rolled_back(self, failed, monkeypatch):
         """A batch whose candidates cannot be opened leaves nothing, and is taken in the next time."""

@@ -1,6 +1,7 @@
 """Fingerprints: the same cause has the same one, whatever else is in the traceback."""
 
 import asyncio
+import time
 import traceback
 
 import pytest
@@ -252,6 +253,22 @@ def test_any_text_is_parsed(text):
     """Whatever stands in a traceback, it is parsed and has no effect on the process."""
     assert isinstance(stack_of(error(text, message=text)), Stack)
     assert isinstance(stack_of({"traceback": HEAD + text}), Stack)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 12_000,
+        " \n|" * 4_000,
+        "  + Exception Group Traceback (most recent call last):\n  +-+---------------- 1 ----------------\n"
+        + " " * 11_800,
+    ],
+)
+def test_no_traceback_takes_long(text):
+    """What a message of blanks leaves of a traceback is gone over once: a thousand such must not stop the intake."""
+    began = time.process_time()
+    assert stack_of({"traceback": text}) == Stack()
+    assert time.process_time() - began < 0.05
 
 
 def test_as_this_python_writes_it():

@@ -71,6 +71,7 @@ class TestOpening:
         side_by_side(*[lambda: stage.watch(61)] * 2)
         incident = Incident.objects.get()
         assert (incident.breach_id, incident.services, incident.snapshot_id) == (verdict.id, ["agent:scout"], None)
+        assert stage.timeline(incident) == ["opened"]
         stage.correlate()
         stage.watch(200)
         incident.refresh_from_db()
@@ -90,6 +91,83 @@ class TestOpening:
         stage.breach(data={"severity": "low"})
         stage.correlate(), stage.watch(200)
         assert Incident.objects.get().severity == "low"
+
+
+class TestGoingOn:
+    """While an incident is open, what goes on about the same is a part of it."""
+
+    def outage(self, *, ago=2700, lasts=2400, **options):
+        """Let a skill fail every fifty seconds, for longer than a window lasts."""
+        for second in range(0, lasts, 50):
+            stage.failed(ago=ago - second, **options)
+        stage.correlate()
+
+    def test_outage_longer_than_a_window(self):
+        """Forty minutes of failures are three windows and one incident, which is told of each once and holds its snapshot."""
+        self.outage()
+        for _ in range(2):
+            stage.watch()
+        incident = Incident.objects.get()
+        assert Window.objects.exclude(snapshot_id=None).count() == 3
+        assert stage.timeline(incident) == ["opened", "snapshot", "went_on", "went_on"]
+        assert incident.window == Window.objects.earliest("started_at")
+        assert [told["incident"] for told in stage.told("incident.went_on")] == [str(incident.id)] * 2
+        held = RecordHold.objects.filter(name=f"incident:{incident.id}").values_list("record_id", flat=True)
+        assert set(held) == set(Window.objects.values_list("snapshot_id", flat=True))
+        incidents.close(incident, by="ann")
+        stage.watch()
+        assert (Incident.objects.count(), RecordHold.objects.count()) == (1, 0)
+
+    def test_passes_side_by_side_take_in_once(self):
+        """Two passes at once add each further window once."""
+        self.outage()
+        incidents.open_for_window(Window.objects.earliest("started_at"))
+        side_by_side(*[incidents.watch] * 3)
+        assert stage.timeline(Incident.objects.get()) == ["opened", "snapshot", "went_on", "went_on"]
+
+    def test_it_grows_as_grave_as_its_gravest_window(self):
+        """A further window that is worse, and reaches further, makes the incident so; where it began stays first."""
+        incident, _ = stage.opened(ago=2000)
+        began = incident.services
+        for number in range(6):
+            stage.failed(ago=300 - number)
+        stage.correlate()
+        Window.objects.unanswered().update(severity="critical", services=["a:new", *began])
+        stage.watch()
+        incident.refresh_from_db()
+        assert (incident.severity, incident.services) == ("critical", [*began, "a:new"])
+
+    def test_what_has_ended_takes_nothing_in(self):
+        """After its end the same trouble is a new incident."""
+        first, _ = stage.opened(ago=2000)
+        incidents.close(first, by="ann")
+        for number in range(6):
+            stage.failed(ago=300 - number)
+        stage.correlate(), stage.watch()
+        assert Incident.objects.count() == 2
+
+    def test_other_trouble_is_another_incident(self):
+        """What begins elsewhere, and is not felt where the open one began, is none of its."""
+        first, _ = stage.opened(ago=2000)
+        for number in range(6):
+            stage.failed("map.charge", ago=300 - number)
+        stage.correlate(), stage.watch()
+        second = Incident.objects.exclude(pk=first.pk).get()
+        assert not set(first.services) & set(second.services)
+
+    def test_further_breach_without_snapshot(self):
+        """A breach of what an open incident is about is a line of it, once, and resting on the verdict."""
+        first = stage.breach()
+        stage.watch(61)
+        incident = Incident.objects.get()
+        second = stage.breach(data={"severity": "critical"})
+        side_by_side(*[lambda: stage.watch(61)] * 3)
+        for verdict in (first, second):
+            incidents.open_for_breach(verdict)
+        incident.refresh_from_db()
+        (entry,) = incident.entries.filter(kind="went_on")
+        assert (incident.breach_id, entry.verdict_id, incident.severity) == (first.id, second.id, "critical")
+        assert (Incident.objects.count(), len(stage.told("incident.went_on"))) == (1, 1)
 
 
 def test_shipped_workflow_is_right():

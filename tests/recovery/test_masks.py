@@ -97,6 +97,27 @@ def test_no_message_takes_long(part):
     assert time.process_time() - began < 0.2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image ::" + "5f4dcc3b5aa765d61d8327deb882" + "_v2 is away",
+        "a: b: " + ":F1" * 14 + ":F1_x",
+        "::" + "ab:" * 12 + "_",
+    ],
+)
+def test_no_digits_between_colons_take_long(text):
+    """Hexadecimal digits that only look like an address are gone over once: twenty-eight took minutes before."""
+    began = time.process_time()
+    shape_of(text)
+    assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize("address", ["::1", "fe80::1", "2001:db8::8a2e:370:7334", "[::1]:8080", "1:2::3"])
+def test_addresses_by_colons(address):
+    """An address of colons is masked whole."""
+    assert mask(f"no route to {address} at all") == "no route to <*> at all"
+
+
 class TestMining:
     """What differs in a word is one template only where the word is a value."""
 
@@ -104,6 +125,21 @@ class TestMining:
         miner = Miner()
         miner.learn([miner.shape_of(message) for message in messages])
         return {message: miner.find(miner.shape_of(message)).text for message in messages}
+
+    def test_prose_takes_no_longer_and_longer(self):
+        """Thousands of sentences that begin alike are learnt in the time of their number, and values are found among them."""
+        chosen, miner = random.Random(7), Miner()
+        words = ["".join(chosen.choices("bcdfghjklmnpqrstvwxz", k=7)) for _ in range(3000)]
+        began = time.process_time()
+        for _ in range(8):
+            prose = [f"cannot {' '.join(chosen.choices(words, k=6))}" for _ in range(500)]
+            miner.learn([miner.shape_of(message) for message in prose])
+        assert time.process_time() - began < 3
+        logins = [f"cannot let in the user {name} today" for name in words[:6]]
+        miner.learn([miner.shape_of(message) for message in logins])
+        assert {miner.find(miner.shape_of(message)).text for message in logins} == {
+            "cannot let in the user <any> today"
+        }
 
     @pytest.mark.parametrize(
         "messages",

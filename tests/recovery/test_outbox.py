@@ -176,10 +176,12 @@ class TestDeliver:
         hook(kinds=["run.*"])
         receiver.behave("shop", **how)
         happen()
+        began = timezone.now()
         courier.lead()
         found = message()
         assert (found.state, found.try_count, found.lease_token) == ("pending", 1, None)
-        assert timedelta(seconds=3) < found.due_at - timezone.now() < timedelta(seconds=6.1)
+        assert found.due_at - began > timedelta(seconds=3)
+        assert found.due_at - timezone.now() < timedelta(seconds=6.1)
         tried = Delivery.objects.get()
         assert told in tried.error
         assert "\0" not in tried.response
@@ -393,7 +395,7 @@ class TestClaim:
     def test_endpoint_that_hangs_holds_its_bound_and_no_more(self, hook, receiver, settings, eventually):
         """A hundred endpoints, one hangs: all others are served while it does, and it holds no more than its bound."""
         settings.CELERIAC = settings.CELERIAC | {
-            "webhook_timeout_seconds": 6.0,
+            "webhook_timeout_seconds": 40.0,
             "webhook_concurrency": 8,
             "webhook_per_endpoint": 3,
         }
@@ -409,7 +411,7 @@ class TestClaim:
         assert receiver.most_open["e7"] <= 3
         before = len(receiver.seen)
         happen()
-        eventually(lambda: len(receiver.seen) >= before + 99, timeout=5, message="without a tick, and at once")
+        eventually(lambda: len(receiver.seen) >= before + 99, message="without a tick, and at once")
 
 
 class TestLook:

@@ -13,13 +13,13 @@ from django.utils import timezone
 from execution.exceptions import OptionInvalid
 from execution.models import CycleState, Event
 from execution.schedule import Entry, install
-from recovery import aggregation, candidates, failures, fingerprints, patterns, schedule, templates
+from recovery import aggregation, candidates, failures, fingerprints, kept, patterns, schedule, templates
 from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import FailureMatch, FailureNight, FailurePattern, FailurePatternExport, RecoveryCandidate
 from tests.hands import MARKS, side_by_side
 
 pytestmark = MARKS
-NIGHT = date(2026, 3, 1)
+NIGHT = date(2025, 3, 1)
 REAL = aggregation.exports.export_night
 
 
@@ -84,7 +84,7 @@ class TestAggregation:
             failed("token sk-AbCd1234efgh5678 is bad")
         aggregation.aggregate(NIGHT)
         told = Event.objects.get(kind="pattern.proposed")
-        assert (told.data["night"], told.data["count"], told.data["cost"]) == ("2026-03-01", 3, "1.500000")
+        assert (told.data["night"], told.data["count"], told.data["cost"]) == ("2025-03-01", 3, "1.500000")
         ((night, (line,)),) = exported
         assert (night, line["count"], line["category"]) == (NIGHT, 3, "permanent")
         assert "sk-AbCd" not in json.dumps(line)
@@ -102,6 +102,21 @@ class TestAggregation:
         assert (again.lines, again.proposed_count) == (first.lines, 1)
         assert FailurePattern.objects.count() == 1
         assert len(exported) == 1
+
+    def test_night_that_found_nothing_is_looked_at_again(self, transactional_db, exported):
+        """Whoever looks too early has not used the night up; the first that finds something is kept."""
+        failed()
+        assert aggregation.aggregate(NIGHT).lines == []
+        rows = [failed() for _ in range(2)]
+        night = aggregation.aggregate(NIGHT)
+        assert (night.proposed_count, pattern_of(*rows).count) == (1, 3)
+        assert exported == [(NIGHT, night.lines)]
+
+    def test_night_to_come_is_refused(self, transactional_db):
+        """A night that is done before it comes would be missed when it does."""
+        with pytest.raises(OptionInvalid, match="still to come"):
+            aggregation.aggregate(timezone.localdate() + timedelta(1))
+        assert not FailureNight.objects.exists()
 
     def test_killed_before_the_export(self, transactional_db, exported, monkeypatch):
         """A night that was cut off before its export is exported later, with the lines that it had."""
@@ -355,6 +370,39 @@ def test_real_export(transactional_db, folder, exported, monkeypatch):
     export = FailurePatternExport.objects.get()
     assert (export.night, export.line_count, export.state) == (NIGHT, 1, "uploaded")
     assert night.exported_at is not None
+
+
+@pytest.mark.parametrize("kept_on", ["", "a-host-that-is-gone"])
+def test_export_whose_bytes_are_lost_is_made_anew(transactional_db, bucket, exported, monkeypatch, kept_on):
+    """A night that waits for its upload for over an hour, and whose bytes nobody has any more, is exported all the same."""
+    monkeypatch.setattr(aggregation.exports, "export_night", REAL)
+    for _ in range(3):
+        failed()
+    bucket.break_next(*["500"] * 5)
+    aggregation.aggregate(NIGHT)
+    export = FailurePatternExport.objects.get()
+    kept.path_of(export).unlink()
+    FailurePatternExport.objects.update(kept_on=kept_on or kept.host())
+    assert (aggregation.export_pending(), bucket.names()) == (0, [])
+    FailurePatternExport.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    assert (aggregation.export_pending(), aggregation.export_pending()) == (1, 0)
+    export.refresh_from_db()
+    assert (export.state, export.line_count, export.digest[:12] in export.name) == ("uploaded", 1, True)
+    assert len(bucket.names()) == 2, "the object and its manifest"
+
+
+def test_export_that_only_waits_is_left_alone(transactional_db, bucket, exported, monkeypatch):
+    """What is kept here, and what a storage that is away may have, is made by nobody a second time."""
+    monkeypatch.setattr(aggregation.exports, "export_night", REAL)
+    for _ in range(3):
+        failed()
+    bucket.break_next(*["500"] * 5)
+    aggregation.aggregate(NIGHT)
+    FailurePatternExport.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    assert aggregation.export_pending() == 0
+    kept.path_of(FailurePatternExport.objects.get()).unlink()
+    bucket.break_next(*["500"] * 6, method="HEAD")
+    assert aggregation.export_pending() == 0
 
 
 def test_intake_and_aggregation_do_not_block_each_other(transactional_db):

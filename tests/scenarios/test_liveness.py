@@ -18,6 +18,7 @@ from execution import ledger, runs, upkeep
 from execution.exceptions import RunFailed
 from execution.models import Agent, Attempt, Checkpoint, Event, Run, Step, Worker
 from tests import liveness_skills as skills
+from tests.patience import within
 
 SKILLS = "tests.liveness_skills"
 SHORT = {"lease_seconds": 3, "heartbeat_seconds": 1.0}
@@ -70,8 +71,9 @@ KILLS = {
 }
 
 
+@within(4, busy=15)
 @pytest.mark.parametrize("victim", KILLS)
-def test_killed_work_goes_on_elsewhere(grown_server, workers, eventually, victim):
+def test_killed_work_goes_on_elsewhere(grown_server, workers, eventually, victim, bound):
     """What was killed goes on elsewhere within four seconds, from its last checkpoint, and nothing is done twice."""
     crew = [workers(skills=SKILLS, concurrency=1) for _ in range(2)]
     run = skills.work.start(count=150)
@@ -81,7 +83,7 @@ def test_killed_work_goes_on_elsewhere(grown_server, workers, eventually, victim
     eventually(lambda: Attempt.objects.filter(run_id=run.id).count() == 2)
     second = Attempt.objects.filter(run_id=run.id).latest("epoch").epoch
     eventually(lambda: checkpoints(run, attempt=second), every=0.005)
-    assert time.monotonic() - killed_at < 4
+    assert time.monotonic() - killed_at < bound
     done = run.wait(timeout=30)
     assert done == sorted(done)
     assert set(done) == {1, second}
@@ -203,12 +205,14 @@ def test_frozen_main_process_does_not_stop_its_children(workers, eventually, sho
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
-def test_healthy_step_outlives_many_leases(workers, eventually, short_lease, tmp_path, pool):
+def test_healthy_step_outlives_many_leases(workers, eventually, settings, tmp_path, pool):
     """A step that runs for several leases is started once, also while it holds the interpreter lock all the time."""
+    settings.CELERIAC = settings.CELERIAC | {"lease_seconds": 6, "heartbeat_seconds": 1.0}
+    lease = {"CELERIAC_LEASE_SECONDS": "6", "CELERIAC_HEARTBEAT_SECONDS": "1"}
     for _ in range(2):
-        workers(skills=SKILLS, concurrency=1, pool=pool, environment=SHORT_ENVIRONMENT)
-    writer = skills.work.start(count=400)
-    gripper = skills.grip.start(folder=str(tmp_path), seconds=7.0)
+        workers(skills=SKILLS, concurrency=1, pool=pool, environment=lease)
+    writer = skills.work.start(count=200, pause=0.07)
+    gripper = skills.grip.start(folder=str(tmp_path), seconds=13.0)
     assert gripper.wait(timeout=60) == "let go"
     assert set(writer.wait(timeout=60)) == {1}
     assert endings(gripper) == ["completed"]
@@ -312,15 +316,16 @@ def test_suspects_of_a_thread_pool_are_retried_alone(grown_server, workers, even
 # Ending what must end
 
 
-def test_cancelled_skill_that_looks_stops_soon(workers, eventually, tmp_path):
-    """A skill without any context write sees that it is cancelled, within a second or, beside other tests, a few."""
+@within(1.5, busy=15)
+def test_cancelled_skill_that_looks_stops_soon(workers, eventually, tmp_path, bound):
+    """A skill without any context write sees within about a second that it is cancelled."""
     workers(skills=SKILLS, concurrency=1)
     run = skills.polite.start(folder=str(tmp_path))
     wait_until_running(run, eventually, tmp_path, "polite-*")
     cancelled_at = time.monotonic()
     runs.cancel(run)
     eventually((tmp_path / "stopped").exists)
-    assert time.monotonic() - cancelled_at < 5
+    assert time.monotonic() - cancelled_at < bound
     eventually(lambda: Run.objects.get(pk=run.id).state == "cancelled")
     assert checkpoints(run) == 0
 
@@ -399,7 +404,8 @@ def test_deaf_thread_is_fenced_and_its_worker_recycled(workers, eventually, tmp_
 # While every slot is busy
 
 
-def test_upkeep_goes_on_while_every_slot_is_busy(grown_server, workers, eventually, tmp_path):
+@within(1.5, busy=10)
+def test_upkeep_goes_on_while_every_slot_is_busy(grown_server, workers, eventually, tmp_path, bound):
     """With every slot of the fleet held and no beat, timers fire on time, and a crashed neighbour is found."""
     held = [skills.hold.start(folder=str(tmp_path), seconds=120.0) for _ in range(2)]
     survivor, victim = workers(skills=SKILLS, concurrency=1), workers(skills=SKILLS, concurrency=1)
@@ -408,12 +414,12 @@ def test_upkeep_goes_on_while_every_slot_is_busy(grown_server, workers, eventual
     due = timezone.now() + timedelta(seconds=2)
     later = [skills.quick.start(number=number, start_at=due) for number in range(20)]
     eventually(lambda: Step.objects.filter(pk__in=[run.id for run in later], state="ready").count() == 20)
-    assert max(Step.objects.get(pk=run.id).changed_at for run in later) - due < timedelta(seconds=1.5)
+    assert max(Step.objects.get(pk=run.id).changed_at for run in later) - due < timedelta(seconds=bound)
     lost = Step.objects.get(worker_id=_worker_id(victim))
     killed_at = time.monotonic()
     victim.kill()
     eventually(lambda: Step.objects.get(pk=lost.id).state == "ready")
-    assert time.monotonic() - killed_at < 4
+    assert time.monotonic() - killed_at < 2.5 + bound
     (tmp_path / "open").touch()
     for run in [*held, *later]:
         run.wait(timeout=30)
@@ -467,10 +473,11 @@ def test_duplicates_of_a_stuck_message_are_few(workers, eventually, settings, tr
 # Shutting down
 
 
-def test_warm_shutdown_gives_all_away(workers, eventually, tmp_path):
+@within(2, busy=9)  # after ten seconds it would have been rung for again
+def test_warm_shutdown_gives_all_away(workers, eventually, tmp_path, bound):
     """What runs suspends at its next context call and starts elsewhere within two seconds, without a crash."""
     first = workers(skills=SKILLS, concurrency=2)
-    going = [skills.work.start(count=300) for _ in range(2)]
+    going = [skills.tend.start(folder=str(tmp_path)) for _ in range(2)]
     for run in going:
         eventually(lambda: checkpoints(run) > 3)  # noqa: B023
     workers(skills=SKILLS, concurrency=2)
@@ -478,10 +485,11 @@ def test_warm_shutdown_gives_all_away(workers, eventually, tmp_path):
     os.kill(first.pid, signal.SIGTERM)
     for run in going:
         eventually(lambda: Attempt.objects.filter(run_id=run.id).count() == 2, every=0.01)  # noqa: B023
-    assert time.monotonic() - stopped_at < 2
+    assert time.monotonic() - stopped_at < bound
+    (tmp_path / "open").touch()
     assert first.stop() == 0
     for run in going:
-        assert run.wait(timeout=40)
+        run.wait(timeout=40)
         assert endings(run) == ["suspended", "completed"]
 
 
@@ -530,13 +538,13 @@ def test_flushed_broker_loses_nothing(workers, eventually):
 def test_broker_away_loses_nothing(workers, eventually, tmp_path):
     """While the broker is away `start` returns soon and what runs goes on; when it is back all is done."""
     workers(skills=SKILLS, concurrency=2)
-    going = skills.work.start(count=300)
+    going = skills.work.start(count=600)
     eventually(lambda: checkpoints(going) > 3)
     _stop_redis()
     try:
         began = time.monotonic()
         started = [skills.quick.start(number=number) for number in range(20)]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15, "less than a second for each"
         before = checkpoints(going)
         eventually(lambda: checkpoints(going) > before + 10)
     finally:
@@ -562,9 +570,9 @@ def test_window_is_respected(workers, eventually, settings, transactional_db):
     """There are never more messages in the broker than the window allows, however many runs are started."""
     settings.CELERIAC = settings.CELERIAC | {"window": 20}
     with redis.from_url(substrate.addresses().redis_url) as client:
-        for number in range(200):
+        for number in range(60):
             skills.quick.start(number=number)
-        runs.start_many(skills.quick, [{"number": number} for number in range(1000)])
+        runs.start_many(skills.quick, [{"number": number} for number in range(300)])
         assert client.llen("default") <= 20
         workers(skills=SKILLS, concurrency=2, environment={"CELERIAC_WINDOW": "20"})
         longest = 0
@@ -572,16 +580,16 @@ def test_window_is_respected(workers, eventually, settings, transactional_db):
         def all_done():
             nonlocal longest
             longest = max(longest, client.llen("default"))
-            return Run.objects.filter(state="completed").count() == 1200
+            return Run.objects.filter(state="completed").count() == 360
 
         eventually(all_done, timeout=60)
         assert longest <= 20
 
 
 def test_late_high_priority_overtakes_a_backlog(workers, eventually, tmp_path):
-    """A run with a higher priority, started last, is performed before thousands that wait or were rung for."""
+    """A run with a higher priority, started last, is performed before hundreds that wait or were rung for."""
     path = tmp_path / "order"
-    runs.start_many(skills.order, [{"path": str(path), "mark": "low", "seconds": 0.02} for _ in range(3000)])
+    runs.start_many(skills.order, [{"path": str(path), "mark": "low", "seconds": 0.02} for _ in range(1500)])
     workers(skills=SKILLS, concurrency=1, environment={"CELERIAC_INLINE_SECONDS": "0.0"})
     eventually(path.exists)
     done = len(path.read_text().splitlines())
@@ -596,7 +604,7 @@ def test_agents_take_turns(workers, eventually, tmp_path):
     for name in ("many", "one"):
         Agent.objects.create(name=name)
     runs.start_many(
-        skills.order, [{"path": str(path), "mark": "many", "seconds": 0.1} for _ in range(10_000)], agent="many"
+        skills.order, [{"path": str(path), "mark": "many", "seconds": 0.1} for _ in range(3000)], agent="many"
     )
     workers(skills=SKILLS, concurrency=2, environment={"CELERIAC_INLINE_SECONDS": "0.0"})
     eventually(lambda: path.exists() and len(path.read_text().splitlines()) > 20)
@@ -610,11 +618,17 @@ def test_key_limit_holds_and_is_used(workers, eventually, tmp_path):
     """Never more than two run at once, and the next one starts as soon as one ends."""
     workers(skills=SKILLS, concurrency=4)
     started = [skills.keyed.start(folder=str(tmp_path)) for _ in range(40)]
-    began = time.monotonic()
     seen = [run.wait(timeout=60) for run in started]
     assert not list(tmp_path.glob("over-*"))
     assert max(seen) == 2
-    assert time.monotonic() - began < 20
+    assert max(_pauses()) < 5, "none waits for its message to be sent again"
+
+
+def _pauses():
+    """Return for how many seconds nothing ran, each time that the next attempt began."""
+    times = list(Attempt.objects.order_by("started_at").values_list("started_at", "ended_at"))
+    ended = [max(end for _, end in times[: number + 1]) for number in range(len(times))]
+    return [(start - before).total_seconds() for (start, _), before in zip(times[1:], ended, strict=False)]
 
 
 def test_rate_holds(workers, eventually):

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from execution import why, words
+from execution import why, words, workers
 from execution.management.commands._command import LedgerCommand, table
-from execution.models import Attempt, Step, StepState, Worker
+from execution.models import Attempt, Step, Worker
 
 
 class Command(LedgerCommand):
@@ -21,10 +21,10 @@ class Command(LedgerCommand):
         parser.add_argument("--all", action="store_true", dest="wants_gone", help="Those that are gone too.")
 
     def act(self, **options: Any) -> None:
-        workers = Worker.objects.order_by("hostname", "-started_at")
-        found = list(workers if options["wants_gone"] else workers.filter(gone_at=None))
+        rows_of_all = Worker.objects.order_by("hostname", "-started_at")
+        found = list(rows_of_all if options["wants_gone"] else rows_of_all.filter(gone_at=None))
         now = why.clock()
-        performed = _performed([worker.id for worker in found])
+        performed = workers.performed([worker.id for worker in found])
         held = [step.attempt_id for steps in performed.values() for step in steps if step.attempt_id]
         numbers = Attempt.objects.filter(pk__in=held).numbers()
         rows = [_row(worker, performed.get(worker.id, []), numbers, now) for worker in found]
@@ -60,20 +60,12 @@ class Command(LedgerCommand):
                 )
 
 
-def _performed(worker_ids: list[uuid.UUID]) -> dict[uuid.UUID, list[Step]]:
-    found: dict[uuid.UUID, list[Step]] = {}
-    for step in Step.objects.filter(worker_id__in=worker_ids, state=StepState.RUNNING).order_by("changed_at"):
-        if step.worker_id is not None:
-            found.setdefault(step.worker_id, []).append(step)
-    return found
-
-
 def _row(worker: Worker, steps: list[Step], numbers: dict[uuid.UUID, int], now: datetime) -> dict[str, Any]:
     return {
         "id": worker.id,
         "worker": worker.hostname,
         "pid": worker.pid,
-        "state": _state(worker, now),
+        "state": workers.state_of(worker, now),
         "slots": worker.slot_count,
         "free": worker.free_count,
         "pool": worker.pool,
@@ -94,14 +86,3 @@ def _row(worker: Worker, steps: list[Step], numbers: dict[uuid.UUID, int], now: 
             for step in steps
         ],
     }
-
-
-def _state(worker: Worker, now: datetime) -> str:
-    """Say how a worker is: alive, draining, silent (its keeper is late), unlocked (its lock was not seen), or gone."""
-    if worker.gone_at is not None:
-        return "gone"
-    if worker.missing_count > 0:
-        return "unlocked"
-    if now - worker.seen_at > why.SILENT_AFTER:
-        return "silent"
-    return "draining" if worker.is_draining else "alive"

@@ -9,16 +9,18 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from execution import agents, people, words
-from execution.management.commands._command import table
+from execution.management.commands._command import operator, table
 from execution.management.commands._verbs import VerbsCommand
 from execution.models import Agent, CapabilityLockout, Level, Verdict
 from graduation import conf, evaluator, ladder, lockouts, trials
-from graduation.models import Evidence, GraduationHistory, GraduationStatus, Offer, OfferState
+from graduation.models import GraduationHistory, GraduationStatus, Offer, OfferState
 
 _TITLES = ["AGENT", "LEVEL", "STATUS", "ERRORS", "TARGET", "OFFER", "LOCKED"]
 _OFFER_TITLES = ["OFFER", "AGENT", "FROM", "TO", "STATE", "BY", "AGE"]
+_AUDIT_TITLES = ["DECISION", "KIND", "SUBJECT", "AT"]
 _UNDECIDED = (OfferState.OPEN, OfferState.SECONDED)
 _LEVELS = {level.label: level for level in Level}
+_NAMES = ", ".join(_LEVELS)
 
 
 class Command(VerbsCommand):
@@ -26,6 +28,11 @@ class Command(VerbsCommand):
 
     def add_verbs(self, verbs: Any) -> None:
         self.add_verb(verbs, "list", "Show every agent with its level, status, evidence and lockouts.")
+        added = self.add_verb(verbs, "add", "Make an agent.")
+        added.add_argument("--level", choices=_LEVELS, default="fully_autonomous", metavar="LEVEL", help="Of " + _NAMES)
+        added.add_argument("--by", default=operator(), help="Who; the user of the system unless given.")
+        audited = self.add_verb(verbs, "audit", "Show which of an agent's decisions wait for somebody to look at them.")
+        audited.add_argument("--limit", type=int, default=100, help="How many; 100 unless given.")
         shown = self.add_verb(verbs, "show", "Show one agent with its evidence, offers, lockouts and what to audit.")
         self.add_verb(verbs, "offers", "Show the offers that wait for a person.").add_argument(
             "--all", action="store_true", help="Those that were decided too."
@@ -41,10 +48,10 @@ class Command(VerbsCommand):
             verbs, "review", "Show the timeline, and note that a person has looked.", asks_why=True
         )
         evaluated = self.add_verb(verbs, "evaluate", "Evaluate now where an agent, or the system, stands.")
-        for parser in (shown, promoted, demoted):
+        for parser in (added, audited, shown, promoted, demoted):
             parser.add_argument("agent", metavar="AGENT", help="The agent's name.")
         for parser in (promoted, demoted):
-            parser.add_argument("level", choices=_LEVELS, metavar="LEVEL", help=", ".join(_LEVELS))
+            parser.add_argument("level", choices=_LEVELS, metavar="LEVEL", help=_NAMES)
         for parser in (offer, accepted, declined):
             parser.add_argument("offer", metavar="ID", help="The offer's id.")
         for parser in (locked, unlocked):
@@ -62,7 +69,7 @@ class Command(VerbsCommand):
         elif rows:
             self.say(table([_line(row) for row in rows], _TITLES))
         else:
-            self.say("there is no agent yet: one is made in the admin, or with Agent.objects.create")
+            self.say("there is no agent yet; `manage.py agents add NAME` makes one")
 
     def _show(self, options: dict[str, Any]) -> None:
         agent = _agents().get(pk=agents.id_of(options["agent"]))
@@ -81,6 +88,17 @@ class Command(VerbsCommand):
             ("changes", "changes"),
         ):
             self._say_rows(title, facts[key])
+
+    def _audit(self, options: dict[str, Any]) -> None:
+        trial = trials.hold(agents.id_of(options["agent"]))
+        found = [_audit_row(one) for one in trials.to_audit(trial, max(options["limit"], 0))]
+        if options["as_json"]:
+            self.document({"to_audit": found})
+        elif found:
+            self.say(table([[_said(value) for value in row.values()] for row in found], _AUDIT_TITLES))
+            self.say("what became of them: manage.py verdicts override ID [ID ...] 1 --reason WHY --by USERNAME")
+        else:
+            self.say(f"no decision of {options['agent']} waits for an audit")
 
     def _say_evidence(self, found: dict[str, Any] | None) -> None:
         if found is None:
@@ -119,6 +137,13 @@ class Command(VerbsCommand):
             self._say_evidence(row.evidence)
 
     # Deciding
+
+    def _add(self, options: dict[str, Any]) -> None:
+        made = agents.add(options["agent"], level=_LEVELS[options["level"]], by=options["by"])
+        if options["as_json"]:
+            self.document({"agent": made.name, "id": made.id, "level": options["level"]})
+        else:
+            self.say(f"{made.name} is {options['level']}")
 
     def _promote(self, options: dict[str, Any]) -> None:
         row = ladder.promote(
@@ -244,20 +269,29 @@ def _line(row: dict[str, Any]) -> list[str]:
 
 
 def _facts(agent: Any) -> dict[str, Any]:
-    trial = Evidence.objects.select_related("agent").filter(pk=agent.pk).first()
+    trial = trials.hold(agent.pk)
     offers = Offer.objects.filter(agent=agent).select_related("agent").order_by("-id")[:5]
-    waiting = trials.to_audit(trial) if trial else []
+    waiting = trials.to_audit(trial)
     changes = Verdict.objects.filter(kind=agents.LEVEL_CHANGED, subject=f"agent:{agent.name}").order_by("-id")[:5]
     return _row(agent) | {
-        "evidence": trials.snapshot(trial) if trial else None,
+        "evidence": trials.snapshot(trial) if hasattr(agent, "evidence") else None,
         "graduation": _status_row(getattr(agent, "graduation", None)),
         "offers": [_offer_row(one) for one in offers],
         "lockouts": [_lockout_row(one) for one in lockouts.in_force(agent)],
-        "to_audit": [{"id": one.id, "kind": one.kind, "subject": one.subject, "at": one.created_at} for one in waiting],
-        "changes": [
-            {"at": one.created_at, "by": one.data["by"], "reason": one.reasoning, "id": one.id} for one in changes
-        ],
+        "to_audit": [_audit_row(one) for one in waiting],
+        "changes": [_change_row(one) for one in changes],
     }
+
+
+def _change_row(one: Verdict) -> dict[str, Any]:
+    before, after = (Level(one.data[name]).label for name in ("before", "after"))
+    return {
+        "at": one.created_at, "from": before, "to": after, "by": one.data["by"], "reason": one.reasoning, "id": one.id,
+    }  # fmt: skip
+
+
+def _audit_row(one: Verdict) -> dict[str, Any]:
+    return {"id": one.id, "kind": one.kind, "subject": one.subject, "at": one.created_at}
 
 
 def _status_row(status: GraduationStatus | None) -> dict[str, Any]:

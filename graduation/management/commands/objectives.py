@@ -13,7 +13,7 @@ from execution.management.commands._command import operator, table, yaml_files
 from execution.management.commands._verbs import VerbsCommand
 from graduation import conf, objectives
 from graduation.models import Objective, Origin
-from graduation.observe import standing
+from graduation.observe import judgments, standing
 
 _TITLES = ["OBJECTIVE", "SERVICE", "SUBJECT", "TARGET", "STANDING", "LEFT", "GOOD", "TOTAL", "KNOWN"]
 
@@ -61,7 +61,9 @@ class Command(VerbsCommand):
 
     def _show(self, options: dict[str, Any]) -> None:
         found = objectives.get(options["name"])
-        burns = [] if found.origin == Origin.VERDICTS else standing.rates(found, timezone.now())
+        read, now = judgments.read if found.origin == Origin.VERDICTS else standing.read, timezone.now()
+        reading = read(found, now)
+        burns = standing.rates(reading) if reading else []
         if options["as_json"]:
             self.document(_row(found) | {"indicator": found.indicator, "burns": burns})
             return

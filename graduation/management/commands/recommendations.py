@@ -7,7 +7,7 @@ from typing import Any
 from execution import words
 from execution.management.commands._command import table
 from execution.management.commands._verbs import VerbsCommand
-from graduation.learn import recommendations
+from graduation.learn import policies, recommendations
 from graduation.models import Recommendation, RecommendationState
 
 _TITLES = ["RECOMMENDATION", "KIND", "STATE", "BY", "SAYS"]
@@ -46,6 +46,9 @@ class Command(VerbsCommand):
         for name, value in {"change": row.change, "evidence": row.evidence}.items():
             self.say(f"  {name}: {', '.join(f'{key} {one}' for key, one in value.items())}")
         self.say(f"  retrospective: `manage.py records show {row.retrospective_id}`")
+        trial = policies.on_trial(row)
+        if trial is not None and trial.until is not None:
+            self.say(f"  tried until {words.moment(trial.until)}, or until a person decides: envelope {trial.pk}")
         if row.decided_at:
             self.say(f"  {row.state} {words.moment(row.decided_at)} by {row.decided_by}: {row.reason}")
 

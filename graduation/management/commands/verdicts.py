@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -37,11 +39,14 @@ class Command(VerbsCommand):
         cases.add_argument("--state", choices=CaseState.values, help="Only those in this state.")
         for parser in (listed, cases):
             parser.add_argument("--limit", type=int, default=20, help="How many; 20 unless given.")
-        for parser in (shown, overridden, known):
-            parser.add_argument("verdict", metavar="ID", help="The verdict's id.")
+        shown.add_argument("verdict", metavar="ID", help="The verdict's id.")
         for parser in (overridden, known):
+            parser.add_argument("verdicts", metavar="ID", nargs="+", help="The verdict's id, or several.")
             parser.add_argument(
                 "outcome", metavar="OUTCOME", type=float, help="1: it held; 0: it did not; 0.5: partly."
+            )
+            parser.add_argument(
+                "--critical", action="store_true", help="It broke something: the agent that decided falls to observer."
             )
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -76,13 +81,16 @@ class Command(VerbsCommand):
                 self.say(f"  {one.distance:>3}  {one.record.id}  {one.record.kind}  {one.record.producer}")
 
     def _override(self, options: dict[str, Any]) -> None:
-        given = outcomes.override(options["verdict"], options["outcome"], by=options["by"], reason=options["reason"])
-        self._tell(options, given)
+        self._give(options, outcomes.override, by=options["by"])
 
     def _truth(self, options: dict[str, Any]) -> None:
-        given = outcomes.truth(
-            options["verdict"], options["outcome"], source=options["source"], reason=options["reason"]
-        )
+        self._give(options, outcomes.truth, source=options["source"])
+
+    def _give(self, options: dict[str, Any], say: Callable[..., Verdict], **who: str) -> None:
+        """Say it of all, or of none."""
+        told = {"reason": options["reason"], "is_critical": options["critical"], **who}
+        with transaction.atomic():
+            given = [say(one, options["outcome"], **told) for one in options["verdicts"]]
         self._tell(options, given)
 
     def _cases(self, options: dict[str, Any]) -> None:
@@ -97,12 +105,15 @@ class Command(VerbsCommand):
         else:
             self.say(table([_case_line(one) for one in found], _CASE_TITLES))
 
-    def _tell(self, options: dict[str, Any], given: Verdict) -> None:
-        case = Case.objects.get(pk=given.outcome_of or given.id)
-        if options["as_json"]:
-            self.document(_case(case) | {"said": given.id})
-        else:
-            self.say(f"{case.pk}: {_case_told(case)}")
+    def _tell(self, options: dict[str, Any], given: list[Verdict]) -> None:
+        cases = {one.pk: one for one in Case.objects.filter(pk__in=[one.outcome_of for one in given])}
+        rows = [(cases[one.outcome_of], one) for one in given if one.outcome_of]
+        if not options["as_json"]:
+            for case, _ in rows:
+                self.say(f"{case.pk}: {_case_told(case)}")
+            return
+        found = [_case(case) | {"said": one.id} for case, one in rows]
+        self.document(found[0] if len(found) == 1 else {"cases": found})
 
 
 def _limit(options: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from execution.management.commands._command import table
 from execution.management.commands._verbs import VerbsCommand
-from recovery import playbook
+from recovery import actions, playbook
 from recovery.models import ActionRecord, SuggestionAction
 from recovery.weighing import is_taken_back, lower_bound
 
@@ -36,10 +36,11 @@ class Command(VerbsCommand):
     def _show(self, options: dict[str, Any]) -> None:
         action = playbook.get(options["action"])
         records = list(ActionRecord.objects.filter(action=action.name).order_by("-tried_count", "fingerprint")[:100])
+        about = _row(action) | {"takes": _takes(action)}
         if options["as_json"]:
-            self.document({**_row(action), "records": [_record(one, action) for one in records]})
+            self.document({**about, "records": [_record(one, action) for one in records]})
             return
-        for name, value in _row(action).items():
+        for name, value in (about | {"takes": _said(about["takes"])}).items():
             if value not in (None, "", [], {}):
                 self.say(f"{name:16} {value}")
         for one in records:
@@ -73,6 +74,24 @@ def _row(action: SuggestionAction) -> dict[str, Any]:
         "risk", "level", "is_automated", "needs_approval", "cooldown_seconds", "is_enabled", "changed_at", "changed_by",
     )  # fmt: skip
     return {"action": action.name, **{name: getattr(action, name) for name in names}}
+
+
+def _takes(action: SuggestionAction) -> dict[str, dict[str, Any]]:
+    """Return what its verb may be told by `candidates change --set`, and what it must be told."""
+    verb = actions.KNOWN.get(action.verb)
+    if verb is None:
+        return {}
+    return {
+        name: {"must_be_told": name in verb.wanted, "default": None if name in verb.wanted else one.default}
+        for name, one in verb.parameters.items()
+    }
+
+
+def _said(takes: dict[str, dict[str, Any]]) -> str:
+    said = (
+        f"{name} (must be told)" if one["must_be_told"] else f"{name}={one['default']}" for name, one in takes.items()
+    )
+    return ", ".join(said)
 
 
 def _record(one: ActionRecord, action: SuggestionAction) -> dict[str, Any]:

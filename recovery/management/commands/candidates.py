@@ -12,7 +12,7 @@ from django.utils import timezone
 from execution import words
 from execution.management.commands._command import json_or_text, json_value, table
 from execution.management.commands._verbs import VerbsCommand
-from recovery import candidates, decisions
+from recovery import candidates, decisions, patterns
 from recovery.models import ENDED, ActionRecord, CandidateState, RecoveryCandidate
 from recovery.weighing import is_taken_back
 
@@ -29,7 +29,7 @@ class Command(VerbsCommand):
     def add_verbs(self, verbs: Any) -> None:
         listed = self.add_verb(verbs, "list", "Show candidates that have not ended, the newest first.")
         listed.add_argument("--state", choices=CandidateState.values, help="Those in one state, ended ones too.")
-        listed.add_argument("--pattern", help="Those of one pattern, by its name.")
+        listed.add_argument("--pattern", help="Those of one pattern, by its name or number.")
         listed.add_argument("--limit", type=int, default=50, help="At most so many; 50 unless given.")
         self._add_one(verbs, "show", "Show one with its evidence, its alternatives and its audit.")
         for name, text in (
@@ -47,7 +47,7 @@ class Command(VerbsCommand):
         change.add_argument("--parameters", help="All parameters at once, as a JSON object.")
         bulk = self.add_verb(verbs, "bulk", "Decide all that wait under a pattern, each on its own.", asks_why=True)
         bulk.add_argument("decision", choices=list(_BULK))
-        bulk.add_argument("--pattern", required=True, help="The pattern's name.")
+        bulk.add_argument("--pattern", required=True, help="The pattern's name or number.")
         bulk.add_argument("--action", help="Approve this action for each, instead of what is suggested for it.")
         bulk.add_argument("--limit", type=int, help="The oldest so many; all unless given.")
         clear = self.add_verb(
@@ -69,7 +69,7 @@ class Command(VerbsCommand):
         rows = RecoveryCandidate.objects.select_related("pattern", "failure").order_by("-is_urgent", "-id")
         rows = rows.filter(state=options["state"]) if options["state"] else rows.exclude(state__in=ENDED)
         if options["pattern"]:
-            rows = rows.filter(pattern__name=options["pattern"])
+            rows = rows.filter(pattern=patterns.get(options["pattern"]))
         found = list(rows[: options["limit"]])
         if options["as_json"]:
             self.document({"candidates": [_row(one) for one in found]})

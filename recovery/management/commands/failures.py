@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from execution import ids, words
+from execution import words
 from execution.management.commands import _command
 from execution.management.commands._command import table
 from execution.management.commands._verbs import VerbsCommand
@@ -93,20 +93,8 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 def _find(text: str) -> FailureMatch:
     """Return the failure of this id, or the only one whose id begins so."""
-    digits = text.strip().replace("-", "")
-    if len(digits) >= 32 or not all(one in "0123456789abcdefABCDEF" for one in digits):
-        return failures.get(text.strip())
-    if len(digits) < _command.SHORTEST_PREFIX:
-        raise CommandError(
-            f"{text!r} is too short for the beginning of an id: "
-            f"give at least {_command.SHORTEST_PREFIX} characters of it"
-        )
-    span = ids.span(digits)
-    found = list(FailureMatch.objects.filter(pk__range=span).order_by("pk").values_list("pk", flat=True)[:6])
-    if len(found) > 1:
-        names = "\n  ".join(str(one) for one in found[:5])
-        raise CommandError(f"{text!r} begins more than one id; give more of it:\n  {names}")
-    return failures.get(found[0] if found else text.strip())
+    text = text.strip()
+    return failures.get(_command.beginning(text, (FailureMatch.objects.all(), "pk")) or text)
 
 
 def _row(one: FailureMatch) -> dict[str, Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from execution import ids, words
-from execution.management.commands._command import SHORTEST_PREFIX, table
+from execution import words
+from execution.management.commands._command import beginning, table
 from execution.management.commands._verbs import VerbsCommand
 from recovery import incidents, remedies
 from recovery.models import Incident, IncidentEntry, IncidentState
 
 _TITLES = ["ID", "STATE", "SEVERITY", "OPENED", "LASTED", "WAITS", "INCIDENT"]
 _ACTIONS = ["ACTION", "VERB", "RISK", "APPROVAL", "COOL-DOWN", "VERIFIED BY"]
-_HEX = re.compile(r"[0-9a-fA-F-]+")
 
 
 class Command(VerbsCommand):
@@ -124,17 +122,8 @@ def _named(parser: CommandParser) -> None:
 
 def _find(text: str) -> Incident:
     """Return the incident of this id, or the only one whose id begins so."""
-    digits = text.strip().replace("-", "")
-    if not _HEX.fullmatch(text.strip()) or len(digits) >= 32:
-        return incidents.get(text.strip())
-    if len(digits) < SHORTEST_PREFIX:
-        raise CommandError(f"{text!r} is too short: give at least {SHORTEST_PREFIX} characters of the id")
-    span = ids.span(digits)
-    found = list(Incident.objects.filter(pk__range=span).order_by("id")[:6])
-    if len(found) > 1:
-        names = "\n  ".join(str(one.id) for one in found[:5])
-        raise CommandError(f"{text!r} begins more than one id; give more of it:\n  {names}")
-    return found[0] if found else incidents.get(text.strip())
+    text = text.strip()
+    return incidents.get(beginning(text, (Incident.objects.all(), "pk")) or text)
 
 
 def _row(incident: Incident) -> dict[str, Any]:

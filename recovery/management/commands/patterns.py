@@ -91,6 +91,7 @@ class Command(VerbsCommand):
             self.say(f"{found.name!r} is {found.state}: {found.category}, mode {found.mode}")
 
     def _aggregate(self, options: dict[str, Any]) -> None:
+        began = timezone.now()
         found = aggregation.aggregate(_night(options["night"]))
         if options["as_json"]:
             self.document(
@@ -107,6 +108,8 @@ class Command(VerbsCommand):
             f"night of {found.night}: {words.counted(found.proposed_count, 'pattern')} proposed, "
             f"{words.counted(found.adopted_count, 'failure')} added to known ones"
         )
+        if found.created_at < began:
+            self.say(f"it was done at {found.created_at:%H:%M UTC}: what has failed since is grouped in the next night")
         for line in found.lines:
             self.say(
                 f"  {line['count']:>6} x  {words.money(Decimal(line['cost']))}  {line['category']}  {line['name']}"

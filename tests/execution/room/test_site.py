@@ -30,11 +30,11 @@ def test_navigation_leads_to_pages_that_open(admin_client):
 
 
 def test_navigation_hides_what_may_not_be_opened(viewer, rf):
-    """Who may look at runs sees the home page and the runs, no heading without a line."""
+    """Who may look at runs sees the home page, the inbox and the runs, no heading without a line."""
     request = rf.get("/admin/")
     request.user = User.objects.get(username="viewer")
     shown = {group["title"]: [line["title"] for line in group["items"]] for group in navigation.groups(request)}
-    assert shown == {"": ["Home"], "Work": ["Runs"]}
+    assert shown == {"": ["Home", "Inbox"], "Work": ["Runs"]}
 
 
 @pytest.mark.parametrize(("term", "found"), [("RUNS", True), ("agents", False), ("\0", False), ("x" * 5000, False)])

@@ -78,8 +78,8 @@ def test_svg_stands_by_itself():
 
 def test_every_state_has_a_colour_and_a_sign_of_its_own():
     """Two states differ by more than their colour, for whoever sees no colours."""
-    assert set(mermaid.STATE_COLOURS) == set(svg._SIGNS) == set(StepState.values)
-    assert len(set(svg._SIGNS.values())) == len(StepState.values)
+    assert set(mermaid.STATE_COLOURS) == set(svg.SIGNS) == set(StepState.values)
+    assert len(set(svg.SIGNS.values())) == len(StepState.values)
     pictures = {svg.text(SMALL, {"fetch": state}) for state in StepState.values}
     assert len(pictures) == len(StepState.values)
 

@@ -1,6 +1,7 @@
 """The status that graduation derives: across a restart, between two evaluators, and against a claim that races a lock."""
 
 import threading
+from functools import partial
 
 from django.db import connections, transaction
 
@@ -155,10 +156,19 @@ def _race(found, fail, agent):
             pass
         fail(0, 15)
         evaluator.evaluate(agent)
-        return running.count()
+        count = running.count()
+        is_lost.set()
+        return count
 
+    def claim(part):
+        for run in part[:-1]:
+            _claimed(run)
+        assert is_lost.wait(30)
+        _claimed(part[-1])
+
+    is_lost = threading.Event()
     parts = [found[number::3] for number in range(3)]
-    answers = side_by_side(lose, *[lambda part=part: [_claimed(run) for run in part] for part in parts])
+    answers = side_by_side(lose, *[partial(claim, part) for part in parts])
     assert answers[0] == running.count() < before + len(found), "no claim slipped past the lock"
 
 

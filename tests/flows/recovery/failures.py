@@ -39,8 +39,8 @@ def arriving_in_mid_aggregation(stage):
 
     _fail(stage, 1)
     assert FailurePattern.objects.get().count == 6, "what comes after the night is matched at once"
-    tomorrow = aggregation.aggregate(timezone.localdate() + timedelta(days=1))
-    assert (tomorrow.adopted_count, tomorrow.proposed_count) == (2, 0)
+    other = aggregation.aggregate(timezone.localdate() - timedelta(days=1))
+    assert (other.adopted_count, other.proposed_count) == (2, 0), "another night adopts what failed meanwhile"
     pattern.refresh_from_db()
     assert pattern.count == FailureMatch.objects.filter(pattern=pattern).count() == 8
     assert FailureMatch.objects.filter(pattern=None).count() == 1, "the other kind waits for its third"

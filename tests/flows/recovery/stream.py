@@ -101,7 +101,7 @@ def emptied_express_lane(stage):
     began = time.monotonic()
     queue.push(away)
     stream.add(away)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < redis_server.SILENT_SECONDS, "nobody waits for a Redis that is away"
     assert work() == 0
     assert sorted(claim()) == sorted(away)
     assert open_count() == 0
@@ -261,7 +261,7 @@ def metrics_without_redis(stage):
     try:
         began = time.monotonic()
         page = metrics.text().decode()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert "recovery_outbox_pending" in page
         assert "recovery_stream_length 2.0" not in page
     finally:

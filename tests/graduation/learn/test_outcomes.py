@@ -15,13 +15,15 @@ from django.utils import timezone
 
 from execution import agents, ids, ledger, records, runs
 from execution.exceptions import NotAllowed, OptionInvalid, RecordUnknown
-from execution.models import Agent, Assessment, Event, RecordHold, Run, Step, Verdict
+from execution.models import Agent, Assessment, Event, Level, RecordHold, Run, Step, Verdict
+from graduation import ladder
 from graduation.learn import findings, outcomes
 from graduation.models import Case, Evaluator, Score
 from recovery.models import RecoveryCandidate
 from tests.conftest import REPOSITORY
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS, side_by_side
+from tests.people import person
 from tests.workers import test_environment
 
 pytestmark = [*MARKS, pytest.mark.usefixtures("empty_log")]
@@ -29,7 +31,8 @@ pytestmark = [*MARKS, pytest.mark.usefixtures("empty_log")]
 
 @pytest.fixture
 def empty_log(transactional_db):
-    """Begin with an empty log."""
+    """Begin with an empty log, and a person who may say what became of something."""
+    person("ann")
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE execution_event")
     yield
@@ -246,6 +249,16 @@ class TestOrder:
         )
         assert passed(verdict) == ("open", "", None)
 
+    def test_own_run_is_an_own_word(self):
+        """That an agent's own run or step ended well says nothing of what it decided; another one's does."""
+        agent = Agent.objects.create(name="scout")
+        mine, other = ended(), ended()
+        Run.objects.filter(pk=mine.pk).update(agent=agent)
+        Step.objects.filter(pk=mine.pk).update(agent=agent)
+        own = [judged(agent=agent, run=mine), judged(agent=agent, subject=f"step:{mine.pk}")]
+        assert passed(*own) == [("open", "", None)] * 2
+        assert passed(judged(agent=agent, subject=f"run:{other.pk}")) == ("resolved", "downstream", 1)
+
     def test_all_at_once(self):
         """Taken away one by one, what tells an outcome goes in the order that is promised."""
         ways = {
@@ -403,8 +416,9 @@ class TestWords:
         [
             (lambda one: outcomes.override(one, 0.7, by="ann", reason="x"), OptionInvalid, "1 (it held), 0.5"),
             (lambda one: outcomes.override(one, 1, by="ann", reason=" "), OptionInvalid, "give a reason"),
-            (lambda one: outcomes.override(one, 1, by="", reason="x"), NotAllowed, "say who"),
-            (lambda one: outcomes.override(one, 1, by="scout", reason="x"), NotAllowed, "is an agent"),
+            (lambda one: outcomes.override(one, 1, by="", reason="x"), NotAllowed, "no account named"),
+            (lambda one: outcomes.override(one, 1, by="scout", reason="x"), NotAllowed, "an agent's own account"),
+            (lambda one: outcomes.override(one, 1, by="eve", reason="x"), NotAllowed, "'graduation.resolve_case'"),
             (lambda one: outcomes.truth(one, 1, source=""), OptionInvalid, "has a source"),
             (lambda one: outcomes.truth(uuid.uuid4(), 1, source="x"), RecordUnknown, "no record"),
             (lambda one: outcomes.truth(records.outcome(one), 1, source="x"), NotAllowed, "speak of that one"),
@@ -413,6 +427,8 @@ class TestWords:
     def test_what_is_refused(self, wish, error, problem):
         """Each mistake is named, and nothing is written."""
         Agent.objects.create(name="scout")
+        person("scout")
+        person("eve", may_decide=False)
         verdict = judged()
         outcomes.truth(verdict, 0, source="first")
         count = Verdict.objects.count()
@@ -425,6 +441,28 @@ class TestWords:
         first, second = judged(), judged()
         assert outcomes.override(first, 0, by="ann", reason="no").data["how"] == "override"
         assert outcomes.override(second, 1, by="ann", reason="yes").data["how"] == "review"
+
+    def test_what_is_critical_lets_the_agent_fall_at_once(self):
+        """Who says that something broke lets the agent fall in the same transaction, once; nothing said, no fall."""
+        scout = Agent.objects.create(name="scout", level=Level.AUTONOMOUS)
+        verdict = judged(agent=scout)
+        with pytest.raises(OptionInvalid, match="only one that did not hold"):
+            outcomes.truth(verdict, 0.5, source="ledger", is_critical=True)
+        with transaction.atomic():
+            outcomes.override(verdict, 0, by="ann", reason="it deleted the archive", is_critical=True)
+            scout.refresh_from_db()
+            assert scout.level == Level.OBSERVER
+            transaction.set_rollback(True)
+        scout.refresh_from_db()
+        assert scout.level == Level.AUTONOMOUS
+        assert "override: 0" in typed(
+            "verdicts", "override", verdict.id, 0, "--critical", "--reason", "it deleted the archive", "--by", "ann"
+        )
+        ladder.take_all()
+        [breach] = Verdict.objects.filter(kind="quality_breach")
+        [change] = Verdict.objects.filter(kind="autonomy_change")
+        assert (breach.reasoning, change.parents, change.data["after"]) == ("it deleted the archive", [breach.id], 0)
+        assert records.get(breach.parents[0]).producer == "ann"
 
 
 class TestNothingIsForgotten:
@@ -528,7 +566,7 @@ class TestCommands:
         """The truth names its source; what is wrong is said in words."""
         verdict = judged()
         assert document("verdicts", "truth", verdict.id, 1, "--source", "audit")["how"] == "truth"
-        assert "give a reason" in refused("verdicts", "override", verdict.id, 1)
+        assert "give a reason" in refused("verdicts", "override", verdict.id, 1, "--by", "ann")
         assert "no record's id" in refused("verdicts", "show", "abc")
 
 
@@ -540,8 +578,10 @@ class TestAdmin:
         with django_assert_max_num_queries(8):
             assert admin_client.get("/admin/graduation/case/").status_code == 200
         given = {"action": "override", "_selected_action": str(verdicts[0].pk), "reason": "wrong", "outcome": "0"}
+        given |= {"is_critical": "on"}
         admin_client.post("/admin/graduation/case/", given)
         assert (case_of(verdicts[0]).how, case_of(verdicts[0]).outcome) == ("override", 0)
+        assert records.outcome(verdicts[0]).data["severity"] == "critical"
         page = admin_client.get(f"/admin/graduation/case/{verdicts[0].pk}/change/")
         assert page.status_code == 200
 

@@ -17,6 +17,7 @@ from recovery.exceptions import AlreadyDecided, NotFound
 from recovery.models import Incident, Window
 from tests.execution.test_commands import document, refused, typed
 from tests.hands import MARKS, side_by_side
+from tests.people import person
 from tests.recovery import incident_stage as stage
 from tests.recovery.incident_stage import clean_slate  # noqa: F401 - a fixture
 
@@ -27,6 +28,8 @@ START = timezone.now() - timedelta(minutes=10)
 
 @pytest.fixture(autouse=True)
 def _forget(clean_slate):  # noqa: F811 - the fixture
+    for name in ("ann", "bob", "eve"):
+        person(name)
     tunables.forget()
     yield
     tunables.forget()
@@ -102,6 +105,19 @@ class TestLookingBack:
         aged_snapshot(window.snapshot_id)
         assert (retrospectives.look_back(), retrospectives.look_back()) == (1, 0)
         assert Retrospective.objects.get().source == f"snapshot:{window.snapshot_id}"
+
+    def test_snapshot_that_an_incident_has_taken_in(self):
+        """What an incident has taken in is looked back on with it: its snapshot is rested on, and has no look of its own."""
+        incident, _ = stage.opened(ago=2000)
+        for number in range(6):
+            stage.failed(ago=300 - number)
+        stage.correlate(), stage.watch()
+        taken = Window.objects.taken_in_by(incident).get().snapshot_id
+        aged_snapshot(taken)
+        assert retrospectives.look_back() == 0
+        incidents.close(incident, by="ann", reason="fixed")
+        assert (retrospectives.look_back(), retrospectives.look_back()) == (1, 0)
+        assert {incident.snapshot_id, taken} <= set(Assessment.objects.get(kind="retrospective").parents)
 
     def test_decisions_and_how_many_are_known(self):
         """It counts the decisions about what was affected, and of how many it is known what became of them."""
@@ -285,14 +301,17 @@ class TestDeciding:
     @pytest.mark.parametrize(
         ("given", "error", "problem"),
         [
-            ({"by": "scout", "reason": "r"}, NotAllowed, "is an agent"),
-            ({"by": " ", "reason": "r"}, NotAllowed, "say who"),
+            ({"by": "scout", "reason": "r"}, NotAllowed, "an agent's own account"),
+            ({"by": "nobody", "reason": "r"}, NotAllowed, "no account named"),
+            ({"by": "carl", "reason": "r"}, NotAllowed, "the permission 'graduation.decide_recommendation'"),
             ({"by": "ann", "reason": ""}, OptionInvalid, "give a reason"),
         ],
     )
     def test_always_a_person_with_a_reason(self, given, error, problem):
-        """No agent, nobody without a name, and not without a reason."""
+        """No agent, nobody without an account or the permission, and not without a reason."""
         Agent.objects.create(name="scout")
+        person("scout")
+        person("carl", may_decide=False)
         objective()
         row = recommended(change={"objective": "pay", "from": 0.99, "to": 0.995})
         for verb in (recommendations.accept, recommendations.decline):

@@ -14,13 +14,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from execution import records, runs
-from execution.models import Agent, Assessment, Attempt, Event, Run, Verdict
-from graduation import objectives
+from execution.models import Agent, Assessment, Attempt, Event, Level, Run, Verdict
+from graduation import ladder, objectives
 from graduation.models import Bucket, Objective, ObjectiveState
 from graduation.observe import attempts, buckets, calendars, collect, judgments, standing
 from graduation.observe.buckets import Minute
 from tests.execution.test_commands import typed
-from tests.hands import MARKS, side_by_side
+from tests.hands import MARKS, open_run, side_by_side
 from tests.skills import add, total
 from tests.workers import test_environment as environment
 
@@ -108,15 +108,16 @@ class TestCounting:
                     "SELECT execution_log_v1('step.completed', %s, %s, NULL, 1, jsonb_build_object('attempt', 1))",
                     [run.pk, run.pk],
                 )
-                assert is_read.wait(20)
+                is_written.set()
+                assert is_read.wait(30)
 
         def early():
-            time.sleep(0.2)
+            assert is_written.wait(30)
             hands.perform(add.start(left=1, right=2))
             attempts.collect()
             is_read.set()
 
-        is_read = threading.Event()
+        is_written, is_read = threading.Event(), threading.Event()
         side_by_side(late, early)
         before = counts()
         left = attempts.collect()
@@ -364,6 +365,73 @@ class TestJudgments:
             "critical",
         )
         assert self.state().total == 35
+
+    def test_agent_falls_in_the_transaction_of_its_breach(self, declared, hands, monkeypatch):
+        """When a breach is recorded its agent has fallen, and its next claim is refused; no breach, no fall; and once."""
+        scout = Agent.objects.create(name="scout", level=Level.FULLY_AUTONOMOUS)
+        run = open_run("tests.add", agent="scout")
+        run.steps.update(level=Level.LIMITED_AUTONOMOUS)
+        self.decide(20)
+        self.decide(15, 0.0, how="override")
+
+        def die(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ObjectiveState, "save", die)
+            with pytest.raises(KeyboardInterrupt):
+                self.state()
+        scout.refresh_from_db()
+        assert (scout.level, Verdict.objects.filter(kind="quality_breach").count()) == (Level.FULLY_AUTONOMOUS, 0)
+        self.state()
+        scout.refresh_from_db()
+        [breach] = Verdict.objects.filter(kind="quality_breach")
+        [change] = Verdict.objects.filter(kind="autonomy_change")
+        assert (scout.level, change.parents) == (Level.OBSERVER, [breach.id])
+        assert hands.claim(run).reason == "autonomy"
+        self.state()
+        ladder.take_all()
+        assert Verdict.objects.filter(kind="autonomy_change").count() == 1
+
+    def test_own_word_is_no_evidence(self, declared):
+        """What an agent says of its own decisions makes it neither good nor bad."""
+        scout = Agent.objects.create(name="scout")
+        self.decide(40, None)
+        for one in Verdict.objects.filter(agent_id=scout.pk):
+            records.judge(
+                "outcome", subject=one.subject, action="approve", producer="x", agent=scout, outcome_of=one, outcome=1
+            )
+        assert (self.state().standing, self.state().total) == ("no_data", 0)
+
+    def test_burns_when_its_outcomes_become_known(self, declared):
+        """Bad outcomes within the windows are an alarm, told once and shown; a quiet hour's one is none."""
+        self.decide(200)
+        self.decide(1, 0.0, how="override")
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE execution_verdict DISABLE TRIGGER USER")
+            cursor.execute("UPDATE execution_verdict SET created_at = created_at - interval '2 days'")
+            cursor.execute("ALTER TABLE execution_verdict ENABLE TRIGGER USER")
+        assert self.state().burning == []
+        self.decide(4)
+        self.decide(16, 0.0, how="override")
+        assert {"1h/5m", "6h/30m"} <= set(self.state().burning)
+        self.state()
+        burns = kinds("burn_rate", "agent:scout")
+        assert sorted(one.data["windows"] for one in burns) == self.state().burning
+        assert burns[0].data["short_rate"] == pytest.approx(16)
+        assert "1h/5m    burns 16.00 long, 16.00 short; above 14.4 is a page  ALARM" in typed(
+            "objectives", "show", "scout-is-right"
+        )
+
+    @pytest.mark.parametrize(("judgments", "good"), [("outcomes", 30), ("stability", 435), ("audited_accuracy", 0)])
+    def test_shares_of_good(self, declared, judgments, good):
+        """What held, what agrees with itself and what was right when audited are measured too, and each kind apart."""
+        Objective.objects.filter(pk="scout-is-right").update(indicator={"judgments": judgments, "of": "agent:scout"})
+        self.decide(30)
+        self.state()
+        [told] = kinds("judgment_slo", "agent:scout")
+        share = told.data["total"] - told.data["hits"]
+        assert (share, told.data["segments"]["triage"]["total"]) == (good, told.data["total"])
 
     def test_calibration(self, declared):
         """Calibration is judged by its error, once enough outcomes are known."""
