@@ -12,7 +12,7 @@ from tests.hands import MARKS
 from tests.recovery.stream_rows import candidates
 
 pytestmark = MARKS
-QUERIES = {"deadletter": 5, "handlerswitch": 5, "handling": 5}
+QUERIES = {"deadletter": 6, "handlerswitch": 6, "handling": 6}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.recovery import failed
 pytestmark = MARKS
 
 # What a list asks, whatever it holds: session, user, plan, count, rows.
-QUERIES = {"recoverycandidate": 5, "suggestionaction": 5, "actionrecord": 5, "suggestionprovenance": 5}
+QUERIES = {"recoverycandidate": 6, "suggestionaction": 6, "actionrecord": 6, "suggestionprovenance": 6}
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_change_asks_for_an_action_and_its_parameters(operator, hands):
     found = failed.candidate_for(failed.failed_run(hands))
     evaluator.evaluate_next(source="claim", by="tests")
     assert "what is suggested" in act(operator, "recoverycandidate", "change", [found])
-    given = {"other": "retry-later", "reason": "soon"}
+    given = {"alternative": "retry-later", "reason": "soon"}
     assert "JSON object" in act(operator, "recoverycandidate", "change", [found], **given, parameters="[1]")
     said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"second": 1}')
     assert "did you mean 'seconds'" in said
@@ -158,7 +158,7 @@ def test_who_may_not_decide(client):
     client.force_login(user)
     found = fill(1)
     act(client, "recoverycandidate", "approve", found, reason="mine")
-    act(client, "recoverycandidate", "change", found, reason="mine", other="skip")
+    act(client, "recoverycandidate", "change", found, reason="mine", alternative="skip")
     assert failed.states(*found) == ["waiting"]
     assert client.post(page(found[0]), {"action": "x"}).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="decide_candidate"))
