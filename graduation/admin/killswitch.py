@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
@@ -17,6 +18,8 @@ class KillSwitchAdmin(PlainAdmin):
     """There is one: its list and its row lead to its page."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if request.method != "GET":
+            raise PermissionDenied
         return HttpResponseRedirect(reverse("admin:kill_switch"))
 
     def change_view(

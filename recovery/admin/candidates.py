@@ -64,6 +64,13 @@ class ChangeForm(ReasonForm):
         known = [(one.name, f"{one.name}: {one.description}") for one in rows]
         self.fields["alternative"].choices = [("", "what is suggested"), *known]  # type: ignore[attr-defined]
 
+    def clean_parameters(self) -> Any:
+        """Take names with their values."""
+        given = self.cleaned_data["parameters"]
+        if given is not None and not isinstance(given, dict):
+            raise forms.ValidationError('Parameters are a JSON object such as {"seconds": 60}.')
+        return given
+
 
 def approve(candidate: RecoveryCandidate, *, by: str, reason: str) -> None:
     """Approve what is suggested, and do it."""

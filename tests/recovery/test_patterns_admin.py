@@ -59,7 +59,7 @@ def test_list_asks_a_fixed_number_of_queries(operator, django_assert_num_queries
     """The list asks as much for one pattern as for several: their trends are read together."""
     waiting()
     for number in range(3):
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             assert "in the last 7 days" in text_of(operator.get(LIST))
         failed.known_pattern(str(number) * 40)
 
