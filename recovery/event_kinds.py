@@ -13,7 +13,7 @@ _LONGEST = 64
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "run": (
-        "approval_withdrawn", "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened",
+        "answered_by_hand", "approval_withdrawn", "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened",
         "parked", "paused", "resumed", "retried", "started_by_hand",
     ),
     **dict.fromkeys(
