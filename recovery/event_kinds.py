@@ -13,8 +13,8 @@ _LONGEST = 64
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "run": (
-        "answered_by_hand", "approval_withdrawn", "approved", "cancel_requested", "cancelled", "completed", "failed", "forked", "opened",
-        "parked", "paused", "resumed", "retried", "started_by_hand",
+        "answered_by_hand", "approval_withdrawn", "approved", "cancel_requested", "cancelled", "completed", "failed",
+        "forked", "opened", "parked", "paused", "resumed", "retried", "started_by_hand",
     ),
     **dict.fromkeys(
         (
