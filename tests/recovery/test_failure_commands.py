@@ -106,7 +106,7 @@ class TestPatterns:
         assert "write a date" in refused("patterns", "aggregate", "--night", "2026-13-01")
 
 
-LISTS = {"failurematch": 5, "failurepattern": 5, "failuretemplate": 5, "failurenight": 5}
+LISTS = {"failurematch": 6, "failurepattern": 6, "failuretemplate": 6, "failurenight": 6}
 
 
 class TestAdmin:

@@ -359,7 +359,7 @@ class TestHealth:
                 happen()
                 outbox.publish()
             for name in ("webhookendpoint", "outboxevent", "distributedlock"):
-                with django_assert_num_queries(5, info=name):
+                with django_assert_num_queries(6, info=name):
                     assert client.get(reverse(f"admin:recovery_{name}_changelist")).status_code == 200
 
 
