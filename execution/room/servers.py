@@ -35,12 +35,12 @@ class Watch:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def findings(self) -> list[Finding]:
-        """Return what was last heard, no older than a few seconds where the servers answer."""
+        """Return what was last heard, and see to it that the next page hears what is newer than some seconds."""
         with self._changed:
             if not self.is_asking and time.monotonic() - self.heard_at > FRESH_SECONDS:
                 self.is_asking, self.asked_at = True, time.monotonic()
                 threading.Thread(target=self._ask, name="room-servers", daemon=True).start()
-            if self.is_asking:
+            if self.is_asking and not self.heard:
                 self._changed.wait(PATIENCE_SECONDS)
             if self.is_asking and time.monotonic() - self.asked_at > SILENT_SECONDS:
                 return [_silence(time.monotonic() - self.asked_at)]
