@@ -27,7 +27,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
     "STYLES": [_file("room.css")],
-    "SCRIPTS": [_file("room.js")],
+    "SCRIPTS": [_file("room.js"), _file("graph.js")],
     "COLORS": {
         "primary": {
             "50": "oklch(97.5% .014 160)",
