@@ -16,7 +16,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from execution import metrics
 from execution.cycles import Cycle
 from execution.metrics import WORKFLOW_BUCKETS
 from execution.models import CycleState
@@ -144,6 +143,8 @@ def keep(kept: Sequence[Sample], latest: Sample) -> list[Sample]:
 
 def sample(now: datetime | None = None) -> Sample:
     """Fold what the log holds by now, and return the totals."""
+    from execution import metrics
+
     totals = metrics.fold(FOLD_SECONDS)
     completed, failed, cancelled = (sum(found.get(state, 0) for found in totals.runs.values()) for state in _ENDINGS)
     lengths = tuple(sum(column) for column in zip(*totals.run_seconds.values(), strict=True))

@@ -19,13 +19,12 @@ if apps.is_installed("django_celery_beat"):
     # Imported first, so that it is registered whatever the order of the apps, and this page takes its place.
     from django_celery_beat.admin import PeriodicTaskAdmin
     from django_celery_beat.models import PeriodicTask
-    from unfold.admin import ModelAdmin
 
     admin.site.unregister(PeriodicTask)
 
     @admin.register(PeriodicTask)
-    class ScheduleAdmin(PeriodicTaskAdmin, ModelAdmin):
-        """The entries of beat."""
+    class ScheduleAdmin(PeriodicTaskAdmin):
+        """The entries of beat; the room gives the page its look, and its actions to who may change entries."""
 
         list_display = ("name", "enabled", "when", "last_started", "last_tick", "fared")
         list_filter = ("enabled", "one_off")

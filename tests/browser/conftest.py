@@ -40,9 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="Chromium is not installed"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each reader gets a profile of its own."""
+    """One browser for a module; each reader gets a profile of its own.
+
+    It is closed with the module: while it is open its event loop runs in this thread, and an asynchronous skill that
+    another test performs here would be taken for a part of it.
+    """
     # Playwright keeps an event loop in this thread, and Django would take it for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as driver:

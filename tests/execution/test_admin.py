@@ -313,7 +313,7 @@ def test_page_of_a_run_is_bounded(operator, django_assert_num_queries):
         Attempt(step_id=run.id, run_id=run.id, epoch=100 + number, worker_id=ids.new(), ending="suspended")
         for number in range(120)
     )
-    with django_assert_num_queries(20):
+    with django_assert_num_queries(21):
         answer = operator.get(page(run))
     assert answer.context["timeline"].rows[0].track.count('class="bar') == 30
 

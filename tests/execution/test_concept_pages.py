@@ -24,8 +24,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("text", [text for _, kind, text in BLOCKS if kind == "python"])
-def test_python_on_the_pages_runs(text, monkeypatch):
-    """The Python runs as it stands, from nothing; only that no worker is there to wait for."""
+def test_python_on_the_pages_runs(text, monkeypatch, django_user_model):
+    """The Python runs as it stands, from nothing but an account; only that no worker is there to wait for."""
+    django_user_model.objects.create_superuser("ann")
     monkeypatch.setattr(runs, "wait", lambda *_, **__: None)
     exec(compile(text, "docs", "exec"), {"__name__": "docs"})  # noqa: S102 - our own page
 

@@ -139,7 +139,7 @@ def test_change_asks_for_an_action_and_its_parameters(operator, hands):
     found = failed.candidate_for(failed.failed_run(hands))
     evaluator.evaluate_next(source="claim", by="tests")
     assert "what is suggested" in act(operator, "recoverycandidate", "change", [found])
-    given = {"other": "retry-later", "reason": "soon"}
+    given = {"alternative": "retry-later", "reason": "soon"}
     assert "JSON object" in act(operator, "recoverycandidate", "change", [found], **given, parameters="[1]")
     said = act(operator, "recoverycandidate", "change", [found], **given, parameters='{"second": 1}')
     assert "did you mean 'seconds'" in said

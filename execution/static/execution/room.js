@@ -1,9 +1,11 @@
 // The room's own behaviour: parts that refresh by themselves, and charts inside them.
 "use strict";
 
-/** A part is left alone while nobody looks at it, while a keyboard is in it, and while something in it is unfolded. */
+/** A part is left alone while nobody looks at it, while a keyboard is in it, and while something in it is unfolded.
+ * One that gives the focus back by itself (data-live="focused") is left alone only while somebody types. */
 function roomMayRefresh(part) {
-    if (document.hidden || part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select, :focus-visible")) return false;
+    const busy = part.dataset.live === "focused" ? "input, textarea, select" : "input, textarea, select, :focus-visible";
+    if (document.hidden || part.contains(document.activeElement) && document.activeElement.matches(busy)) return false;
     return !part.querySelector("details[data-once-opened][open], dialog[open]") && !String(window.getSelection());
 }
 

@@ -11,7 +11,6 @@ from django.urls import reverse
 from execution import runs
 from execution.models import CapabilityLockout, Event
 from execution.room.inbox.parts import sources
-from graduation import envelopes
 from recovery.models import FailurePattern, HandlerSwitch, SuggestionAction
 from tests import command_skills, waiting
 from tests.hands import MARKS
@@ -119,7 +118,6 @@ ACTIONS = {
     ("offer", "decline"): lambda hands: waiting.offer(),
     ("recommendation", "accept"): lambda hands: waiting.recommendation(),
     ("recommendation", "decline"): lambda hands: waiting.recommendation(),
-    ("killswitch", "engage"): lambda hands: envelopes.switch(),
 }
 
 
