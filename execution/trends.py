@@ -17,7 +17,6 @@ from typing import Any
 from django.utils import timezone
 
 from execution.cycles import Cycle
-from execution.metrics import WORKFLOW_BUCKETS
 from execution.models import CycleState
 
 NAME = "execution.trends"
@@ -177,6 +176,8 @@ def _between(before: Sample, after: Sample) -> Point:
 
 def share_within(lengths: Sequence[float], share: float) -> float | None:
     """Return within how many seconds so large a share ended, as far as the buckets tell."""
+    from execution.metrics import WORKFLOW_BUCKETS
+
     counts = lengths[:-1]
     wanted, passed, lower = sum(counts) * share, 0.0, 0.0
     if not wanted:

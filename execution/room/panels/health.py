@@ -12,7 +12,6 @@ from execution import upkeep, words
 from execution.doctor import work
 from execution.doctor.database import rows
 from execution.doctor.findings import ERROR, OK, Finding, error, made, ok, warning
-from execution.metrics import STATE as TOTALS
 from execution.room import servers
 
 BEAT_SILENT = timedelta(minutes=3)
@@ -52,8 +51,10 @@ def read(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001 - a panel take
 
 def cycles() -> list[Finding]:
     """Look when beat last started anything, and which cycles fail."""
+    from execution import metrics
+
     found = rows("SELECT name, ticked_at, last_error FROM execution_cyclestate WHERE ticked_at IS NOT NULL")
-    return [_beat([at for name, at, _ in found if name not in (upkeep.TICK, TOTALS)]), *_failing(found)]
+    return [_beat([at for name, at, _ in found if name not in (upkeep.TICK, metrics.STATE)]), *_failing(found)]
 
 
 def database() -> list[Finding]:
