@@ -1,6 +1,6 @@
 """What an app brings to the room: entries of the navigation, panels of the home page, what can be searched.
 
-An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, PARTS, BANNERS, WAITING (see
+An installed app names them in a module `room` as NAVIGATION, PANELS, SEARCHES, PAGES, BANNERS, WAITING (see
 `execution.room.inbox`) and PEOPLE (see `execution.room.groups`); each is optional.
 """
 
@@ -101,16 +101,6 @@ class Page:
     path: str
     name: str
     view: Callable[..., HttpResponse]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A part of another app's page, named by its model such as `execution.agent`: what it reads, and its template."""
-
-    page: str
-    template: str
-    permission: str
-    read: Callable[[HttpRequest, Any], dict[str, Any]]
 
 
 @cache
